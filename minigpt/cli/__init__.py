@@ -1,0 +1,1 @@
+"""The terminal: options, rendering and exit codes."""

@@ -1,0 +1,1 @@
+"""What eval measures on generated answers."""

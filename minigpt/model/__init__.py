@@ -1,0 +1,1 @@
+"""The device-aware model core: the GPT, its cache, checkpoints and generation."""

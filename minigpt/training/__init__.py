@@ -1,0 +1,1 @@
+"""Batches, loss, optimizer, validation and the training loop."""
