@@ -1,7 +1,7 @@
 """Every setting, once: its name, default, bounds and meaning.
 
 One pydantic model per table of `minigpt.toml`. The command line's options, the environment
-variables `MINIGPT_<TABLE>__<KEY>`, the keys of the file and the help texts all come from these fields.
+variables `MINIGPT_<TABLE>__<KEY>`, the keys of the file and the help texts all come from here.
 """
 
 from pathlib import Path
@@ -66,7 +66,7 @@ class VocabSettings(Section):
     min_count: PositiveInt = 1
     """Leave out characters that occur less often than this."""
     max_size: NonNegativeInt = 0
-    """Keep at most this many tokens, special ones included, the most frequent first; 0 keeps all."""
+    """Most tokens to keep, the three special ones included, frequent ones first; 0 keeps all."""
 
     @field_validator("max_size")
     @classmethod

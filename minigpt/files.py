@@ -1,0 +1,123 @@
+"""Files that are written whole or not at all, and inputs that are checked before they are opened."""
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from minigpt.errors import MiniGPTError, OutputError
+
+Status = Literal["written", "unchanged"]
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A new file beside `path` that takes its place, durably, when the block ends well.
+
+    The file is flushed, fsynced and renamed over `path`, then the directory is fsynced: a kill at
+    any moment leaves the previous file or the new one. A symbolic link is written through.
+
+    Raises:
+        OutputError: The directory or the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{path}: is not a regular file", hint="name another output file")
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(descriptor)
+        temporary = Path(name)
+        yield temporary
+        _publish(temporary, target)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    mode = target.stat().st_mode if target.exists() else 0o666 & ~_umask()
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.chmod(stat.S_IMODE(mode))
+    temporary.replace(target)
+    if os.name == "posix":
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_file(path: Path, data: bytes, *, force: bool = False) -> Status:
+    """Write `data` atomically, unless the very same stands there already.
+
+    Raises:
+        OutputError: The file holds something else and `force` is not given, or cannot be written.
+    """
+    if holds_other(path, data):
+        if not force:
+            raise OutputError(
+                f"{path}: exists with other content",
+                hint="give --force to replace it, or name another output file",
+            )
+    elif path.exists():
+        return "unchanged"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return "written"
+
+
+def holds_other(path: Path, data: bytes) -> bool:
+    """Whether something stands at `path` that is not exactly `data`."""
+    try:
+        if not path.exists():
+            return False
+        if not path.is_file():
+            raise OutputError(f"{path}: is not a regular file", hint="name another output file")
+        return path.stat().st_size != len(data) or path.read_bytes() != data
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The error for an output that the system refused to write."""
+    reason = error.strerror or str(error)
+    return OutputError(
+        f"{path}: cannot be written: {reason}",
+        hint="check the free space and the permissions, or name another place",
+    )
+
+
+def check_input(path: Path, *, error: type[MiniGPTError], what: str, hint: str = "") -> None:
+    """Refuse, before it is opened, an input that is not a readable regular file.
+
+    Args:
+        path: The input; a link to a regular file is fine.
+        error: The class to raise; its exit code is the input's.
+        what: What the file should be ("the vocabulary"), for the message.
+        hint: What to type when it is missing.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as cause:
+        reason = cause.strerror or str(cause)
+        raise error(f"{path}: cannot read {what}: {reason}", hint=hint) from cause
+    if not stat.S_ISREG(mode):
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise error(f"{path}: cannot read {what}: it is {kind}", hint=hint)
+    if not os.access(path, os.R_OK):
+        raise error(f"{path}: cannot read {what}: Permission denied", hint=hint)
