@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and inputs that are checked before they are opened."""
+"""Files that are written whole or not at all, and inputs that are checked before opening."""
 
 import contextlib
 import os
@@ -68,17 +68,34 @@ def write_file(path: Path, data: bytes, *, force: bool = False) -> Status:
     Raises:
         OutputError: The file holds something else and `force` is not given, or cannot be written.
     """
-    if holds_other(path, data):
-        if not force:
-            raise OutputError(
-                f"{path}: exists with other content",
-                hint="give --force to replace it, or name another output file",
-            )
-    elif path.exists():
-        return "unchanged"
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    status = check_output(path, data, force=force)
+    if status == "written":
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
+    return status
+
+
+def check_output(path: Path, data: bytes, *, force: bool = False) -> Status:
+    """What `write_file` would come to, before anything is written.
+
+    Raises:
+        OutputError: The file holds something else and `force` is not given.
+    """
+    if not holds_other(path, data):
+        return "unchanged" if path.exists() else "written"
+    if not force:
+        raise OutputError(
+            f"{path}: exists with other content",
+            hint="give --force to replace it, or name another output file",
+        )
     return "written"
+
+
+def same_file(first: Path, second: Path) -> bool:
+    """Whether both paths lead to one place, which need not exist yet."""
+    with contextlib.suppress(OSError):
+        return first.samefile(second)
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def holds_other(path: Path, data: bytes) -> bool:

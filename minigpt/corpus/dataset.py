@@ -1,0 +1,100 @@
+"""Pairs as numbers: all ids in one row, and where each pair begins."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minigpt.corpus.qa import QAPair
+from minigpt.corpus.tokenizer import Tokenizer
+from minigpt.corpus.vocab import SEP_ID, UNK_ID
+
+SEPARATORS = 2  # <sep> after the question and <sep> after the answer
+_MOST_UINT16 = 65_535  # tokens
+
+Ids = NDArray[np.uint16] | NDArray[np.uint32]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizedDataset:
+    """Encoded pairs, one after the other: question, `<sep>`, answer, `<sep>`.
+
+    Attributes:
+        ids: [N] uint16, or uint32 where the vocabulary has more than 65,535 tokens.
+        offsets: [pairs + 1] int64; pair i is `ids[offsets[i] : offsets[i + 1]]`.
+        prompt_lengths: [pairs] int32; tokens of each question and its `<sep>`.
+        kept: [pairs] int64; where each pair stands among those that were given.
+        too_long: Number of pairs left out because they are over the maximum length.
+    """
+
+    ids: Ids
+    offsets: NDArray[np.int64]
+    prompt_lengths: NDArray[np.int32]
+    kept: NDArray[np.int64]
+    too_long: int
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs."""
+        return len(self.kept)
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens, separators included."""
+        return len(self.ids)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """[pairs] tokens of each pair, separators included."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def unknown_tokens(self) -> int:
+        """Number of `<unk>` among the ids."""
+        return int(np.count_nonzero(self.ids == UNK_ID))
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash, in hex, of the encoded pairs; alike on every machine and for either width."""
+        digest = hashlib.sha256(self.ids.astype("<u4").tobytes())
+        digest.update(self.offsets.astype("<i8").tobytes())
+        digest.update(self.prompt_lengths.astype("<i4").tobytes())
+        return digest.hexdigest()
+
+    def pair(self, index: int) -> Ids:
+        """The ids of one pair, as a view."""
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+
+def tokenize(
+    pairs: Sequence[QAPair], tokenizer: Tokenizer, *, max_length: int = 0
+) -> TokenizedDataset:
+    """Encode the pairs of at most `max_length` tokens, separators included; 0 is no limit."""
+    lengths = pair_lengths(pairs)
+    fits = lengths.sum(axis=1) <= max_length if max_length else np.ones(len(pairs), dtype=bool)
+    kept = np.flatnonzero(fits)
+    part_lengths = lengths[kept]  # [pairs, 2]
+    part_ends = part_lengths.ravel().cumsum()  # [pairs * 2]; each part ends with its <sep>
+    texts = ((pairs[index].question, pairs[index].answer) for index in kept.tolist())
+    total = int(part_ends[-1]) if kept.size else 0
+    ids = np.full(total, SEP_ID, dtype=np.uint32)
+    is_text = np.ones(total, dtype=bool)
+    is_text[part_ends - 1] = False
+    ids[is_text] = tokenizer.encode_long("".join(chain.from_iterable(texts)))
+    return TokenizedDataset(
+        ids=ids if tokenizer.vocab.size > _MOST_UINT16 else ids.astype(np.uint16),
+        offsets=np.concatenate(([0], part_ends[1::2])),
+        prompt_lengths=part_lengths[:, 0].astype(np.int32),
+        kept=kept.astype(np.int64),
+        too_long=len(pairs) - kept.size,
+    )
+
+
+def pair_lengths(pairs: Sequence[QAPair]) -> NDArray[np.int64]:
+    """[pairs, 2] tokens of each question and of each answer, each with its `<sep>`."""
+    lengths = [(len(pair.question) + 1, len(pair.answer) + 1) for pair in pairs]
+    return np.array(lengths, dtype=np.int64).reshape(-1, SEPARATORS)

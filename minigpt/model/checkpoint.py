@@ -1,0 +1,279 @@
+"""The one checkpoint format: a safetensors file that holds weights, sizes and vocabulary.
+
+Nothing in it can execute code, and no size that it states is believed before it is checked.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from minigpt.corpus.vocab import Vocab
+from minigpt.errors import CheckpointError, VocabError
+from minigpt.files import atomic_path, check_input, output_error
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
+
+FORMAT = 1
+BEST, LAST = "best.safetensors", "last.safetensors"
+TRAINING = "training/"  # prefix of the tensors that only a resumed run needs
+TIED = "lm_head.weight"  # not stored: it is transformer.wte.weight
+
+TRAIN_HINT = "train a model with `minigpt train`, or name a checkpoint with --checkpoint"
+DAMAGED_HINT = "use another checkpoint of the run, or train again"
+
+
+class CheckpointInfo(BaseModel):
+    """Where a checkpoint comes from.
+
+    Attributes:
+        step: Optimizer steps taken.
+        epoch: Epoch in which it was saved, from 1.
+        max_length: Longest sequence, in tokens, that the model was trained on.
+        loss_on: Which tokens the model learnt to predict.
+        val_loss: Validation loss over all tokens, in nats per token; None before a validation.
+        val_loss_answer: The same over the answers with their stop.
+        data_sha256: Hash of the encoded training pairs.
+        unigram: How often each token is a target in training, by id, for the unigram baseline.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    epoch: int
+    max_length: int
+    loss_on: str = "all"
+    val_loss: float | None = None
+    val_loss_answer: float | None = None
+    data_sha256: str = ""
+    unigram: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model as it stands in a file.
+
+    Attributes:
+        path: The file.
+        config: Sizes of the model.
+        vocab: The characters it knows.
+        weights: State dict without the tied output layer, float32.
+        info: Where it comes from.
+    """
+
+    path: Path
+    config: GPTConfig
+    vocab: Vocab
+    weights: Mapping[str, Tensor]
+    info: CheckpointInfo
+
+    def build(self, device: torch.device | str = "cpu") -> GPT:
+        """The model with these weights, in evaluation mode."""
+        with torch.device("meta"):
+            model = GPT(self.config)
+        weights = dict(self.weights)
+        weights[TIED] = weights["transformer.wte.weight"]
+        model.load_state_dict(weights, assign=True)
+        model.tie_weights()
+        return model.to(device).eval()
+
+
+def save_checkpoint(
+    path: Path,
+    model: GPT,
+    vocab: Vocab,
+    info: CheckpointInfo,
+    *,
+    training: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint atomically: a kill at any moment leaves the previous one or this one.
+
+    Args:
+        path: Where; its directory is made if needed.
+        model: Its weights are stored in float32.
+        vocab: Stored beside the weights.
+        info: Stored beside the weights.
+        training: Tensors that only a resumed run needs.
+        state: Plain values that only a resumed run needs.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    weights = {
+        name: tensor.detach().to("cpu", torch.float32).contiguous()
+        for name, tensor in model.state_dict().items()
+        if name != TIED
+    }
+    extra = {
+        TRAINING + name: tensor.detach().cpu().contiguous()
+        for name, tensor in (training or {}).items()
+    }
+    metadata = {
+        "format": str(FORMAT),
+        "config": model.config.model_dump_json(),
+        "vocab": json.dumps(vocab.tokens, ensure_ascii=False),
+        "info": info.model_dump_json(),
+        "state": json.dumps(state or {}),
+    }
+    metadata["sha256"] = _digest(weights, metadata)
+    metadata["training_sha256"] = _digest(extra, metadata)
+    with atomic_path(path) as temporary:
+        try:
+            save_file({**weights, **extra}, temporary, metadata=metadata)
+        except SafetensorError as error:  # its writer wraps the system's errors
+            raise output_error(path, OSError(str(error))) from error
+
+
+def resolve_checkpoint(path: Path) -> Path:
+    """The checkpoint file that `path` names: itself, or a run directory's best.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if path.is_dir():
+        best = path / BEST
+        if not best.exists():
+            raise CheckpointError(f"{path}: no {BEST} in this directory", hint=TRAIN_HINT)
+        return best
+    check_input(path, error=CheckpointError, what="the checkpoint", hint=TRAIN_HINT)
+    return path
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read weights, sizes and vocabulary; training state in the file is not read.
+
+    Args:
+        path: A checkpoint file, or a run directory (its best).
+
+    Raises:
+        CheckpointError: It is missing, damaged, of a newer format, or does not fit together.
+    """
+    path = resolve_checkpoint(path)
+    metadata = _read_metadata(path)
+    config, vocab, info = _parse(path, metadata)
+    weights = _read_tensors(path, prefix="")
+    _check_shapes(path, config, weights)
+    if _digest(weights, metadata) != metadata["sha256"]:
+        raise CheckpointError(f"{path}: damaged: its sha256 does not match", hint=DAMAGED_HINT)
+    return Checkpoint(path, config, vocab, weights, info)
+
+
+def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_checkpoint` was given as `training` and `state`.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or holds no training state.
+    """
+    path = resolve_checkpoint(path)
+    metadata = _read_metadata(path)
+    tensors = _read_tensors(path, prefix=TRAINING)
+    if not tensors:
+        raise CheckpointError(
+            f"{path}: holds no training state", hint=f"only {LAST} can be resumed from"
+        )
+    if _digest(tensors, metadata) != metadata["training_sha256"]:
+        raise CheckpointError(f"{path}: damaged: its sha256 does not match", hint=DAMAGED_HINT)
+    plain = {name.removeprefix(TRAINING): tensor for name, tensor in tensors.items()}
+    state: dict[str, Any] = json.loads(metadata["state"])
+    return plain, state
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    found = metadata.get("format", "")
+    if found.isdecimal() and int(found) > FORMAT:
+        raise CheckpointError(
+            f"{path}: checkpoint format {found}, this minigpt reads {FORMAT}",
+            hint="upgrade minigpt",
+        )
+    keys = {"format", "config", "vocab", "info", "state", "sha256", "training_sha256"}
+    if found != str(FORMAT) or not keys <= metadata.keys():
+        raise CheckpointError(f"{path}: not a minigpt checkpoint", hint=TRAIN_HINT)
+    return metadata
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError:
+        head = b""
+    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        return CheckpointError(
+            f"{path}: looks like a pickle, which could run code and is never loaded",
+            hint="minigpt reads its own .safetensors checkpoints only",
+        )
+    return CheckpointError(f"{path}: damaged or not a checkpoint: {error}", hint=DAMAGED_HINT)
+
+
+def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[GPTConfig, Vocab, CheckpointInfo]:
+    try:
+        config = GPTConfig.model_validate_json(metadata["config"])
+        info = CheckpointInfo.model_validate_json(metadata["info"])
+        vocab = Vocab(tuple(json.loads(metadata["vocab"])))
+    except (ValidationError, ValueError, TypeError, VocabError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: damaged: {reason}", hint=DAMAGED_HINT) from error
+    if vocab.size != config.vocab_size:
+        raise CheckpointError(
+            f"{path}: {vocab.size} tokens in the vocabulary, {config.vocab_size} in the model",
+            hint=DAMAGED_HINT,
+        )
+    return config, vocab, info
+
+
+def _read_tensors(path: Path, *, prefix: str) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {
+                name: file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118 - not a dict
+                if name.startswith(TRAINING) == (prefix == TRAINING)
+            }
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _check_shapes(path: Path, config: GPTConfig, weights: Mapping[str, Tensor]) -> None:
+    if config.n_layer > len(weights):  # before a model of that many layers is even outlined
+        raise CheckpointError(f"{path}: damaged: weights are missing", hint=DAMAGED_HINT)
+    with torch.device("meta"):
+        expected = {k: v.shape for k, v in GPT(config).state_dict().items() if k != TIED}
+    if weights.keys() != expected.keys():
+        name = sorted(weights.keys() ^ expected.keys())[0]
+        raise CheckpointError(
+            f"{path}: damaged: {name} is missing or not expected", hint=DAMAGED_HINT
+        )
+    for name, shape in expected.items():
+        found = weights[name]
+        if found.shape != shape or found.dtype is not torch.float32:
+            raise CheckpointError(
+                f"{path}: damaged: {name} is {found.dtype} {list(found.shape)}, "
+                f"expected torch.float32 {list(shape)}",
+                hint=DAMAGED_HINT,
+            )
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Hash names, types, shapes and data of the tensors, and the metadata that stands beside."""
+    digest = hashlib.sha256()
+    for key in ("format", "config", "vocab", "info", "state"):
+        digest.update(metadata[key].encode("utf-8", "surrogatepass") + b"\0")
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

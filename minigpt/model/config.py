@@ -1,0 +1,54 @@
+"""The sizes of a GPT."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from minigpt.settings import Fraction, Length, ModelSettings, Section
+
+# (n_layer, n_head, n_embd)
+SIZES = {"base": (6, 8, 768), "small": (6, 6, 384), "tiny": (4, 4, 256)}
+
+Width = Annotated[int, Field(gt=0, le=65_536)]
+
+
+class GPTConfig(Section):
+    """Everything that fixes the shapes of a GPT's weights."""
+
+    vocab_size: Annotated[int, Field(gt=3, le=1_200_000)]  # Unicode has 1,114,112 code points
+    block_size: Length = 256
+    n_layer: Annotated[int, Field(gt=0, le=1_000)] = 6
+    n_head: PositiveInt = 8
+    n_embd: Width = 768
+    dropout: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+        return self
+
+    @classmethod
+    def from_settings(cls, settings: ModelSettings, *, vocab_size: int) -> Self:
+        """The sizes that `[model]` asks for: those of its `size`, a key given beside it wins."""
+        n_layer, n_head, n_embd = SIZES[settings.size]
+        return cls(
+            vocab_size=vocab_size,
+            block_size=settings.block_size,
+            n_layer=settings.n_layer or n_layer,
+            n_head=settings.n_head or n_head,
+            n_embd=settings.n_embd or n_embd,
+            dropout=settings.dropout,
+        )
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.n_embd // self.n_head
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters; the output layer shares those of the token embedding."""
+        C = self.n_embd
+        block = (2 * C) * 2 + (C * 3 * C + 3 * C) + C * C + (C * 4 * C) * 2
+        return self.vocab_size * C + self.block_size * C + self.n_layer * block + 2 * C

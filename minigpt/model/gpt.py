@@ -1,0 +1,209 @@
+"""The model: a GPT-2-like decoder, causal by construction.
+
+Shapes: B batch, T input tokens, S attended tokens (cache + T), C n_embd, H n_head, D head size,
+V vocab_size.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minigpt.model.cache import KVCache
+from minigpt.model.config import GPTConfig
+
+INIT_STD = 0.02  # openai/gpt-2 src/model.py: conv1d's w_init_stdev and wte's initializer
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention in which a token sees itself and earlier tokens."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.dropout = config.dropout
+        self.qkv_proj = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.resid_dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: Tensor, *, mask: Tensor | None, cache: KVCache | None = None, layer: int = 0
+    ) -> Tensor:
+        """Mix each token with those it may see.
+
+        Args:
+            x: [B, T, C].
+            mask: Boolean, broadcast to [B, H, T, S], True = may attend; None when the triangle of
+                a sequence without a past, or a single newest token, says it all.
+            cache: Earlier keys and values, extended in place.
+            layer: Which layer of the cache is ours.
+
+        Returns:
+            [B, T, C].
+        """
+        B, T, C = x.shape
+        q, k, v = self.qkv_proj(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
+        if cache is not None:
+            k, v = cache.extend(layer, k, v)
+            q = q.to(k.dtype)
+        y = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=mask is None and T > 1,
+        )
+        y = y.transpose(1, 2).reshape(B, T, C).to(x.dtype)  # [B, H, T, D] -> [B, T, C]
+        out: Tensor = self.resid_dropout(self.out_proj(y))
+        return out
+
+
+class MLP(nn.Module):
+    """Two linear maps with a GELU between them."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform each token by itself: [B, T, C] -> [B, T, C]."""
+        out: Tensor = self.dropout(self.c_proj(F.gelu(self.c_fc(x))))
+        return out
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each after a LayerNorm and beside a residual path."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd)
+        self.attn = CausalSelfAttention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, x: Tensor, *, mask: Tensor | None, cache: KVCache | None = None, layer: int = 0
+    ) -> Tensor:
+        """[B, T, C] -> [B, T, C]; the arguments are those of the attention."""
+        x = x + self.attn(self.ln_1(x), mask=mask, cache=cache, layer=layer)
+        out: Tensor = x + self.mlp(self.ln_2(x))
+        return out
+
+
+class Transformer(nn.Module):
+    """Embeddings, blocks and the final LayerNorm."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.drop = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd)
+
+
+class GPT(nn.Module):
+    """The whole model: token ids in, logits of the next token out."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = Transformer(config)
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.tie_weights()
+        self.init_weights()
+
+    def tie_weights(self) -> None:
+        """Let the output layer share the weights of the token embedding."""
+        self.lm_head.weight = self.transformer.wte.weight
+
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Draw all weights anew: Normal(0, 0.02), biases 0, norms 1."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding) and module is not self.lm_head:
+                nn.init.normal_(module.weight, std=INIT_STD, generator=generator)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """The last hidden states, before the output layer; arguments as in `forward`.
+
+        Returns:
+            [B, T, C].
+        """
+        past = cache.length if cache is not None else 0
+        T = input_ids.shape[1]
+        if positions is None:
+            if past + T > self.config.block_size:
+                raise ValueError(
+                    f"{past + T} tokens do not fit the block_size {self.config.block_size}"
+                )
+            positions = torch.arange(past, past + T, device=input_ids.device)
+        mask = attention_mask(T, past=past, segment_ids=segment_ids, device=input_ids.device)
+        h = self.transformer
+        x: Tensor = h.drop(h.wte(input_ids) + h.wpe(positions))
+        for layer, block in enumerate(h.blocks):
+            x = block(x, mask=mask, cache=cache, layer=layer)
+        if cache is not None:
+            cache.advance(T)
+        out: Tensor = h.ln_f(x)
+        return out
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Score every possible next token at every place.
+
+        Args:
+            input_ids: [B, T] int64. Pads, if any, stand on the right.
+            positions: [B, T] or [T] int64; by default cache length + 0..T-1.
+            segment_ids: [B, T] int64; tokens see only their own segment (packed pairs).
+            cache: Read and extended in place; not together with `segment_ids`.
+
+        Returns:
+            Logits [B, T, V].
+        """
+        logits: Tensor = self.lm_head(
+            self.hidden_states(input_ids, positions=positions, segment_ids=segment_ids, cache=cache)
+        )
+        return logits
+
+
+def attention_mask(
+    T: int, *, past: int = 0, segment_ids: Tensor | None = None, device: torch.device | None = None
+) -> Tensor | None:
+    """Which of the S = past + T tokens each of the T new tokens may attend to.
+
+    Args:
+        T: Number of new tokens.
+        past: Number of tokens in the cache.
+        segment_ids: [B, T] int64, or None when a row is one segment.
+        device: Where the mask is made.
+
+    Returns:
+        Boolean [T, S] or [B, 1, T, S], True = may attend; None when "causal" alone says it, or the
+        one new token sees everything.
+    """
+    if segment_ids is None and (past == 0 or T == 1):
+        return None
+    causal = torch.ones(T, past + T, dtype=torch.bool, device=device).tril(diagonal=past)
+    if segment_ids is None:
+        return causal
+    if past:
+        raise ValueError("segment_ids and a filled cache do not go together")
+    same = segment_ids[:, :, None] == segment_ids[:, None, :]  # [B, T, T]
+    return (same & causal)[:, None]

@@ -1,0 +1,193 @@
+"""The machine: device, number format, compilation and rank, decided once and in one place."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from minigpt.errors import DeviceError
+from minigpt.settings import RuntimeSettings
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Compiling the blocks takes about half a minute; an eager step wastes some milliseconds.
+STEPS_WORTH_COMPILING = 5_000
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a model runs.
+
+    Attributes:
+        device: The device of this process.
+        dtype: Number format of matrix products; weights stay float32 while training.
+        compile: "on", "off", or "auto" to decide by the length of the run.
+        rank: Index of this process among `world_size` that train together.
+        world_size: Number of processes that train together.
+    """
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    compile: Literal["auto", "on", "off"] = "off"
+    rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def resolve(cls, settings: RuntimeSettings, *, training: bool) -> Self:
+        """Turn the wishes of `[runtime]` into what this machine has.
+
+        Raises:
+            DeviceError: An explicit wish cannot be met.
+        """
+        device = _resolve_device(settings.device)
+        return cls(
+            device=device,
+            dtype=_resolve_dtype(settings.dtype, device, training=training),
+            compile=settings.compile,
+            rank=int(os.environ.get("RANK", "0")),
+            world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        )
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    @property
+    def dtype_name(self) -> str:
+        """`float32` or `bfloat16`."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def device_name(self) -> str:
+        """The device as a person knows it."""
+        if self.device.type == "cuda":
+            return f"{self.device} ({torch.cuda.get_device_name(self.device)})"
+        if self.device.type == "cpu":
+            return f"cpu ({torch.get_num_threads()} threads)"
+        return str(self.device)
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """A context in which matrix products run in `dtype`."""
+        if self.dtype is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def compiles(self, steps: int) -> bool:
+        """Whether a training run of so many steps compiles its blocks."""
+        if self.compile == "auto":
+            return self.device.type == "cuda" and steps >= STEPS_WORTH_COMPILING
+        return self.compile == "on"
+
+    def compile_blocks(self, blocks: nn.ModuleList) -> None:
+        """Compile each block in place; parameter names stay as they are."""
+        for block in blocks:
+            block.compile(dynamic=True)
+
+    @contextlib.contextmanager
+    def distributed(self) -> Iterator[None]:
+        """Join the other processes of a `torchrun`, if there are any, and leave them at the end."""
+        if self.world_size == 1:
+            yield
+            return
+        dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
+
+    def sum_over_ranks(self, *tensors: Tensor) -> None:
+        """Replace each tensor by its sum over all processes, in place."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+
+    def any_rank(self, claim: bool) -> bool:
+        """Whether the claim holds in at least one process; the same answer in all."""
+        if self.world_size == 1:
+            return claim
+        tensor = torch.tensor([int(claim)], device=self.device)
+        dist.all_reduce(tensor)
+        return bool(tensor.item())
+
+    def barrier(self) -> None:
+        """Wait for the other processes."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    @contextlib.contextmanager
+    def memory_guard(self, hint: str) -> Iterator[None]:
+        """Turn running out of memory into a `DeviceError` with this hint."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise DeviceError(f"{self.device}: out of memory", hint=hint) from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )
+
+
+def _resolve_device(wish: str) -> torch.device:
+    if wish == "auto":
+        if torch.cuda.is_available():
+            return _cuda(int(os.environ.get("LOCAL_RANK", "0")))
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, index = wish.partition(":")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError(
+                "cuda: this machine or this PyTorch has no CUDA device",
+                hint="use --device auto, or install a PyTorch build with CUDA",
+            )
+        return _cuda(int(index or os.environ.get("LOCAL_RANK", "0")))
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("mps: this machine has no Metal device", hint="use --device auto")
+    return torch.device(kind)
+
+
+def _cuda(index: int) -> torch.device:
+    count = torch.cuda.device_count()
+    if index >= count:
+        raise DeviceError(
+            f"cuda:{index}: this machine has {count} CUDA device(s), numbered from 0",
+            hint=f"use --device cuda:{count - 1}, or start no more processes than devices",
+        )
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def _resolve_dtype(wish: str, device: torch.device, *, training: bool) -> torch.dtype:
+    if wish != "auto":
+        return DTYPES[wish]
+    # Answers and measurements do not depend on the batch size in float32.
+    if training and _has_fast_bfloat16(device):
+        return torch.bfloat16
+    return torch.float32
+
+
+def _has_fast_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
+    return False

@@ -1,0 +1,93 @@
+"""From logits to the next id: the one place where answers are drawn."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEVER = (0, 1)  # <pad> and <unk>: places of the vocabulary that are no text
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: Divides the logits; 0 always takes the likeliest token.
+        top_k: Draw only among this many likeliest tokens; 0 is off.
+        top_p: Draw only among the likeliest tokens that together reach this probability; 1 is off.
+        repetition_penalty: Makes tokens that the answer already holds less likely; 1 is off.
+        banned_ids: Tokens that are never chosen.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    banned_ids: tuple[int, ...] = NEVER
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+            raise ValueError("temperature and top_k must be >= 0 and top_p in (0, 1]")
+        if self.repetition_penalty < 1:
+            raise ValueError("repetition_penalty must be >= 1")
+
+    def scores(self, logits: Tensor, *, seen: Tensor | None = None) -> Tensor:
+        """The logits after penalty, temperature and cut-offs; tokens that are out have -inf.
+
+        Args:
+            logits: [B, V].
+            seen: [B, V] boolean, True where the answer already holds the token.
+
+        Returns:
+            [B, V] float64 (float32 on a device without it).
+        """
+        precise = torch.float32 if logits.device.type == "mps" else torch.float64
+        scores = logits.to(precise, copy=True)
+        scores[:, list(self.banned_ids)] = float("-inf")
+        if seen is not None and self.repetition_penalty > 1:
+            # Keskar et al. 2019, "CTRL", section 4.1; negative scores are multiplied instead.
+            factor = self.repetition_penalty
+            penalised = torch.where(scores > 0, scores / factor, scores * factor)
+            scores = torch.where(seen, penalised, scores)
+        if self.temperature == 0:
+            return scores
+        scores /= self.temperature
+        if 0 < self.top_k < scores.shape[1]:
+            least = scores.topk(self.top_k).values[:, -1:]
+            scores[scores < least] = float("-inf")
+        if self.top_p < 1:
+            ordered, order = scores.softmax(-1).sort(descending=True)
+            out = ordered.cumsum(-1) - ordered >= self.top_p  # what the likelier ones already reach
+            scores[torch.zeros_like(out).scatter(1, order, out)] = float("-inf")
+        return scores
+
+    def choose(self, logits: Tensor, uniforms: Tensor, *, seen: Tensor | None = None) -> Tensor:
+        """Choose one token per row.
+
+        The choice is a pure function of its arguments, so a seeded answer does not depend on
+        which path (cached, batched, another device's generator) computed the logits.
+
+        Args:
+            logits: [B, V].
+            uniforms: [B] numbers in [0, 1), one per row; unused at temperature 0.
+            seen: As in `scores`.
+
+        Returns:
+            [B] int64.
+        """
+        scores = self.scores(logits, seen=seen)
+        if self.temperature == 0:
+            return scores.argmax(-1)
+        cumulative = scores.softmax(-1).cumsum(-1)
+        total = cumulative[:, -1:]
+        point = torch.minimum(
+            uniforms.to(cumulative)[:, None] * total, torch.nextafter(total, total - total)
+        )
+        return torch.searchsorted(cumulative, point, right=True)[:, 0]
+
+
+def draw_uniforms(seed: int, steps: int) -> Tensor:
+    """[steps] numbers in [0, 1) as float64 on the CPU: the same for a seed on every machine."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(steps, generator=generator, dtype=torch.float64)

@@ -1,0 +1,95 @@
+"""Which parameters are updated how, and the learning rate over time."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
+
+from minigpt.model.gpt import GPT
+from minigpt.settings import TrainSettings
+
+BETAS = (0.9, 0.95)  # Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B
+
+
+def build_optimizers(model: GPT, settings: TrainSettings) -> list[Optimizer]:
+    """The optimizers that together hold every parameter once.
+
+    Matrices decay, biases and norms do not. With Muon the blocks' matrices are its own, and AdamW
+    has the embeddings, biases and norms.
+    """
+    fused = model.lm_head.weight.device.type in {"cpu", "cuda", "mps"}
+    matrices = _block_matrices(model) if settings.optimizer == "muon" else []
+    taken = {id(parameter) for parameter in matrices}
+    rest = [p for p in model.parameters() if id(p) not in taken]
+    groups = [
+        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizers: list[Optimizer] = [
+        AdamW(groups, lr=settings.learning_rate, betas=BETAS, fused=fused)
+    ]
+    if matrices:
+        optimizers.append(
+            Muon(matrices, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay)
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def _block_matrices(model: GPT) -> list[nn.Parameter]:
+    return [p for p in model.transformer.blocks.parameters() if p.dim() == 2]
+
+
+def learning_rate_factor(step: int, *, steps: int, settings: TrainSettings) -> float:
+    """What the highest learning rate is multiplied by at `step` (from 1) of `steps`."""
+    warmup = min(settings.warmup_steps, steps)
+    if step <= warmup:
+        return step / warmup
+    if settings.schedule == "constant":
+        return 1.0
+    left = (steps + 1 - step) / (steps + 1 - warmup)  # never quite 0: the last step counts too
+    if settings.schedule == "linear":
+        return left
+    return 0.5 * (1 - math.cos(math.pi * left))
+
+
+def set_learning_rate(optimizers: list[Optimizer], factor: float) -> None:
+    """Set every group to its highest learning rate times `factor`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+
+def optimizer_tensors(optimizers: list[Optimizer]) -> dict[str, Tensor]:
+    """All moments and counters, by a name that says optimizer, parameter and kind."""
+    return dict(_named_state(optimizers))
+
+
+def _named_state(optimizers: list[Optimizer]) -> Iterator[tuple[str, Tensor]]:
+    for number, optimizer in enumerate(optimizers):
+        for parameter, values in optimizer.state_dict()["state"].items():
+            for kind, value in values.items():
+                yield f"optimizer.{number}.{parameter}.{kind}", torch.as_tensor(value)
+
+
+def load_optimizer_tensors(optimizers: list[Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Restore what `optimizer_tensors` gave.
+
+    Raises:
+        ValueError: The tensors belong to another model or other optimizers.
+    """
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
+    for name, tensor in tensors.items():
+        kind, number, parameter, key = name.split(".")
+        if kind != "optimizer" or int(number) >= len(optimizers):
+            raise ValueError(f"unexpected optimizer state {name}")
+        states[int(number)].setdefault(int(parameter), {})[key] = tensor
+    for optimizer, state in zip(optimizers, states, strict=True):
+        groups = optimizer.state_dict()["param_groups"]
+        if state.keys() != {index for group in groups for index in group["params"]}:
+            raise ValueError("the optimizer state does not fit the model")
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
