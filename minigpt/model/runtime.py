@@ -88,6 +88,11 @@ class Runtime:
         for block in blocks:
             block.compile(dynamic=True)
 
+    def uncompiled(self) -> contextlib.AbstractContextManager[object]:
+        """A context in which compiled blocks run as written: not worth compiling another shape."""
+        stance: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+        return stance
+
     @contextlib.contextmanager
     def distributed(self) -> Iterator[None]:
         """Join the other processes of a `torchrun`, if there are any, and leave them at the end."""

@@ -1,0 +1,214 @@
+"""What a command says: results on stdout, all else on stderr."""
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import IO, Any, NoReturn
+
+from rich.console import Console as RichConsole
+from rich.text import Text
+
+from minigpt.cli.process import is_debugging, is_terminal, silence, wants_colour
+from minigpt.cli.progress import ProgressLine
+from minigpt.cli.render import show
+from minigpt.cli.text import safe, to_json, to_plain
+from minigpt.errors import InterruptedRunError, MiniGPTError
+from minigpt.events import BadLine, BadLines, Event, Note, Saved, Warned
+from minigpt.settings import Settings
+
+STYLES = {"error": "bold red", "warning": "yellow", "hint": "cyan", "note": "dim"}
+
+
+class Console:
+    """The one place where the terminal is written while a command runs.
+
+    Attributes:
+        json: Whether stdout carries one JSON object instead of text.
+        quiet: Whether progress and notes are left out.
+        verbose: Whether more is said.
+    """
+
+    def __init__(self, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.out = _rich(sys.stdout)
+        self.err = _rich(sys.stderr)
+        # Under torchrun every process runs the command; the first one speaks for all.
+        self.speaks = os.environ.get("RANK", "0") == "0"
+        self.progress = ProgressLine(self.err)
+
+    def report(self, event: Event) -> None:
+        """Show an event of a service on stderr."""
+        if self.speaks:
+            with self._unhurt():
+                self._report(event)
+
+    @contextlib.contextmanager
+    def _unhurt(self) -> Iterator[None]:
+        """Go on when the reader of stderr went away: the work matters, its progress less."""
+        try:
+            yield
+        except OSError:
+            silence(sys.stderr)
+
+    def _report(self, event: Event) -> None:
+        match event:
+            case Warned():
+                self.say("warning", event.text, hint=event.hint)
+            case BadLine():
+                self.say("warning", f"{event.path}:{event.line}: {event.reason}")
+            case BadLines():
+                counts = (f"{count:,} {reason}" for reason, count in event.by_reason.items())
+                self.say("warning", f"{event.path}: {event.total:,} left out: {', '.join(counts)}")
+            case Note():
+                self.note(event.text)
+            case Saved():
+                if self.verbose:
+                    self.note(f"saved {event.path}")
+            case _ if not self.quiet:
+                self.progress.update(event)
+
+    def say(self, kind: str, text: str, *, hint: str = "") -> None:
+        """Write `kind: text` to stderr, and its hint on a line below."""
+        for name, message in ((kind, text), ("hint", hint)):
+            if message:
+                line = Text.assemble((f"{name}:", STYLES[name]), " ", safe(message, keep="\n"))
+                self.err_line(line)
+
+    def err_line(self, line: Text) -> None:
+        """Write a line to stderr."""
+        with self._unhurt():
+            self.err.print(line, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Write a note to stderr, unless notes are not wanted."""
+        if not self.quiet:
+            self.say("note", text)
+
+    def remark(self, text: str) -> None:
+        """Write a faint word to the person at the terminal."""
+        if not self.quiet:
+            self.err_line(Text(f"({safe(text)})", style="dim"))
+
+    def end_line(self) -> None:
+        """End the line that a person was typing."""
+        self.err_line(Text())
+
+    def origins(self, settings: Settings) -> None:
+        """With --verbose, say which settings are not the defaults, and who set them."""
+        if not self.verbose or self.quiet or not self.speaks:
+            return
+        for table, values in settings:
+            for key, value in values:
+                if value != type(values).model_fields[key].default:
+                    self.note(f"{table}.{key} = {value} ({settings.origin(table, key)})")
+
+    def result(self, result: Any) -> None:  # noqa: ANN401 - the dataclass of any service
+        """Show what a service returned: as facts and tables, or as JSON."""
+        self.progress.stop()
+        if not self.speaks:
+            return
+        if self.json:
+            self.write_json(result)
+        else:
+            show(self.out, result)
+
+    def trained(self, result: Any) -> None:  # noqa: ANN401 - the TrainResult, torch stays away
+        """Show a training's result: on stdout only the path of the best checkpoint."""
+        self.progress.stop()
+        if self.json or not self.speaks:
+            self.result(result)
+            return
+        if not self.quiet:
+            with self._unhurt():
+                show(self.err, result)
+        self.out.print(Text(safe(str(result.best))), soft_wrap=True)
+
+    def write_json(self, value: Any) -> None:  # noqa: ANN401 - a dataclass or a mapping
+        """Write the command's one JSON object."""
+        if self.speaks:
+            write_json(sys.stdout, value)
+
+    def close(self) -> None:
+        """Take down what is drawn over itself."""
+        self.progress.stop()
+
+
+@contextlib.contextmanager
+def open_console(*, json: bool, quiet: bool, verbose: bool) -> Iterator[Console]:
+    """A console that also carries the package's logging while it is open."""
+    console = Console(json=json, quiet=quiet, verbose=verbose)
+    handler = _LogHandler(console)
+    root, ours = logging.getLogger(), logging.getLogger("minigpt")
+    root.addHandler(handler)
+    ours.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    logging.captureWarnings(True)
+    try:
+        yield console
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        ours.setLevel(logging.NOTSET)
+        console.close()
+
+
+def write_json(stream: IO[str], value: Any) -> None:  # noqa: ANN401 - a dataclass or a mapping
+    """Write one JSON object in UTF-8, whatever encoding the console has."""
+    line = to_json(to_plain(value)) + "\n"
+    stream.flush()
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        stream.write(line)
+    else:
+        buffer.write(line.encode("utf-8"))
+
+
+def write_error(error: MiniGPTError, *, json: bool) -> None:
+    """Say what went wrong: on stderr for people, and on stdout as JSON if that was asked for."""
+    if json:
+        value = {"kind": error.kind, "message": error.message, "hint": error.hint}
+        write_json(sys.stdout, {"error": value})
+    console = Console(json=json)
+    if is_debugging():
+        written = "".join(traceback.format_exception(error))
+        console.err_line(Text(safe(written.rstrip(), keep="\n\t")))
+    kind = "note" if isinstance(error, InterruptedRunError) else "error"
+    console.say(kind, error.message, hint=error.hint)
+
+
+class _LogHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console = self.console
+        # Python's own warnings (torch has many) are for developers.
+        least = logging.ERROR if record.name == "py.warnings" else logging.WARNING
+        if record.levelno < least and (console.quiet or not console.verbose):
+            return
+        kind = {logging.WARNING: "warning", logging.ERROR: "error"}.get(record.levelno, "note")
+        with contextlib.suppress(OSError):
+            console.say(kind, f"{record.name}: {record.getMessage()}")
+
+
+class _StreamConsole(RichConsole):
+    def on_broken_pipe(self) -> NoReturn:
+        # Rich would exit with 1; the stream's reader decides what its absence means.
+        raise BrokenPipeError
+
+
+def _rich(stream: IO[str]) -> RichConsole:
+    colour = wants_colour(stream)
+    return _StreamConsole(
+        file=stream,
+        force_terminal=is_terminal(stream) or colour,
+        color_system="standard" if colour else None,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )

@@ -1,0 +1,92 @@
+"""What a program owes its shell: streams that can show anything, signals, a quiet end."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import IO, TextIO
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, unwinding the program the way Ctrl-C does."""
+
+
+def prepare_streams() -> None:
+    """Give every stream a place to go, and a spelling for what its encoding cannot show."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - lives as long as we do
+    sys.stdout = _writable(sys.stdout)
+    sys.stderr = _writable(sys.stderr)
+
+
+def _writable(stream: TextIO | None) -> TextIO:
+    if stream is None:  # closed by the shell: minigpt ... >&-
+        return open(os.devnull, "w", encoding="utf-8")
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    return stream
+
+
+def prepare_signals() -> None:
+    """Let SIGTERM clean up like Ctrl-C, unless the parent process ignores it."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(signal_number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def flush_streams() -> None:
+    """Hand everything written to the system.
+
+    Raises:
+        OSError: The reader of stdout went away, or what it writes to is full.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)
+        raise
+    try:
+        sys.stderr.flush()
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: IO[str]) -> None:
+    """Send what is still in the stream, and all that follows, nowhere."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):  # not backed by a file: nothing left to silence
+        return
+
+
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether a person may be looking at the stream."""
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def is_animated(stream: IO[str]) -> bool:
+    """Whether a line on the stream can be drawn over."""
+    return is_terminal(stream) and os.environ.get("TERM", "") not in {"dumb", "unknown"}
+
+
+def wants_colour(stream: IO[str]) -> bool:
+    """Whether to colour the stream: NO_COLOR, then FORCE_COLOR, then what stands behind it."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in {"", "0"}:
+        return True
+    return is_animated(stream)
+
+
+def is_debugging() -> bool:
+    """Whether the user asked for tracebacks."""
+    return os.environ.get("MINIGPT_DEBUG", "0") not in {"", "0"}

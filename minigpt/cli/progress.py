@@ -1,0 +1,123 @@
+"""How far a command is: a line drawn over on a terminal, else a plain line now and then."""
+
+import time
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Column
+from rich.text import Text
+
+from minigpt.cli.process import is_animated
+from minigpt.cli.text import duration, safe
+from minigpt.events import Event, Progress, SampleAnswer, StepDone, TrainingStarted, Validated
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class ProgressLine:
+    """Shows the events that say how far a task is."""
+
+    def __init__(self, console: RichConsole) -> None:
+        self._console = console
+        self._animated = is_animated(console.file)
+        self._bar: RichProgress | None = None
+        self._task = TaskID(0)
+        self._next_line = 0.0
+
+    def update(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case TrainingStarted():
+                self._print(_started(event))
+            case StepDone():
+                title = f"epoch {event.epoch}/{event.epochs}"
+                self._advance(title, event.step, event.steps, _step(event))
+            case Progress():
+                self._advance(event.task, event.done, event.total, event.unit)
+            case Validated():
+                self._print(_validated(event))
+                for sample in event.samples:
+                    self._print(_sample(sample))
+
+    def stop(self) -> None:
+        """Take the line away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _print(self, line: Text) -> None:
+        self._console.print(line, soft_wrap=not self._animated)
+
+    def _advance(self, title: str, done: int, total: int, detail: str) -> None:
+        title, detail = safe(title), safe(detail)
+        if self._animated:
+            self._draw(title, done, total, detail)
+        elif time.monotonic() >= self._next_line or done == total:
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+            of_total = f"/{total:,}" if total else ""
+            self._print(Text(f"{title}  {done:,}{of_total}  {detail}".rstrip()))
+
+    def _draw(self, title: str, done: int, total: int, detail: str) -> None:
+        if self._bar is None:
+            self._bar = _new_bar(self._console)
+            self._task = self._bar.add_task("", fraction="", detail="")
+            self._bar.start()
+        fraction = f"{done}/{total}" if total else f"{done}"
+        self._bar.update(
+            self._task,
+            description=title,
+            completed=done,
+            total=total or None,
+            fraction=fraction,
+            detail=detail,
+        )
+        if total and done >= total:
+            self.stop()
+
+
+def _new_bar(console: RichConsole) -> RichProgress:
+    def column(template: str) -> TextColumn:
+        return TextColumn(template, markup=False, table_column=Column(no_wrap=True))
+
+    return RichProgress(
+        column("{task.description}"),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
+        column("{task.fields[fraction]}"),
+        column("{task.fields[detail]}"),
+        console=console,
+        expand=True,
+        transient=True,
+        refresh_per_second=5,
+    )
+
+
+def _started(event: TrainingStarted) -> Text:
+    resumed = f" from step {event.first_step:,}" if event.first_step else ""
+    return Text(
+        f"training {event.parameters:,} parameters on {safe(event.device)} in {event.dtype}: "
+        f"{event.train_pairs:,} pairs ({event.val_pairs:,} to validate), "
+        f"{event.epochs} epochs, {event.steps:,} steps{resumed}"
+    )
+
+
+def _step(event: StepDone) -> str:
+    rate = f"{event.tokens_per_s / 1000:.1f}k" if event.tokens_per_s >= 1000 else "<1k"
+    return (
+        f"loss {event.loss:.3f} lr {event.learning_rate:.1e} {rate} tok/s "
+        f"{duration(event.seconds_left)} left"
+    )
+
+
+def _validated(event: Validated) -> Text:
+    line = Text(
+        f"epoch {event.epoch}/{event.epochs}  step {event.step:,}  "
+        f"train loss {event.train_loss:.4f}  val loss {event.val_loss:.4f} "
+        f"(answers {event.val_loss_answer:.4f})"
+    )
+    return line.append("  best", style="bold green") if event.is_best else line
+
+
+def _sample(sample: SampleAnswer) -> Text:
+    answer = safe(sample.answer) if sample.answer else "(nothing)"
+    return Text.assemble("  ", (safe(sample.question), "cyan"), "  ", answer)

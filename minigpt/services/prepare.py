@@ -1,0 +1,127 @@
+"""Data and vocabulary for a training run: read, or built first where they are missing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minigpt.corpus.dataset import TokenizedDataset, tokenize
+from minigpt.corpus.qa import QAPair, read_pairs
+from minigpt.corpus.tokenizer import Tokenizer
+from minigpt.corpus.vocab import Vocab, load_vocab
+from minigpt.errors import DataError
+from minigpt.events import Note, Report, Warned, ignore
+from minigpt.services.split import split_data
+from minigpt.services.vocab import build_vocabulary
+from minigpt.settings import Settings
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Everything that a run learns from and is measured on."""
+
+    vocab: Vocab
+    train_set: TokenizedDataset
+    val_set: TokenizedDataset
+    val_pairs: list[QAPair]
+
+
+def build_missing(settings: Settings, report: Report) -> None:
+    """Build the vocabulary and the split from `[data] source` where they are not there yet.
+
+    Raises:
+        DataError: Something is missing and there is no source to build it from.
+    """
+    data = settings.data
+    parts = [path for path in (data.train, data.val) if not path.exists()]
+    if data.vocab.exists() and not parts:
+        return
+    if len(parts) == 1:
+        other = data.val if parts[0] == data.train else data.train
+        raise DataError(
+            f"{parts[0]}: missing, and {other} is there",
+            hint="name it with --train-data or --val-data, or cut both with `minigpt split`",
+        )
+    if not data.source.exists():
+        missing = parts[0] if parts else data.vocab
+        raise DataError(
+            f"{missing}: missing, and so is {data.source} to build it from",
+            hint="put your questions and answers there, or name them: minigpt vocab FILE, "
+            "minigpt split FILE",
+        )
+    told = False
+    if not data.vocab.exists():
+        built = build_vocabulary(settings, report=report)
+        told = True  # the source's bad lines are not told twice
+        report(Note(f"built {built.path}: {built.size:,} tokens, from {data.source}"))
+    if parts:
+        cut = split_data(settings, report=ignore if told else report)
+        report(
+            Note(
+                f"split {data.source}: {cut.train_pairs:,} pairs in {cut.train}, "
+                f"{cut.val_pairs:,} in {cut.val}"
+            )
+        )
+
+
+def read_training_data(settings: Settings, report: Report) -> TrainingData:
+    """Read and encode the training and validation pairs.
+
+    Raises:
+        DataError: A file cannot be read, or no pair of it fits `max_length`.
+        VocabError: The vocabulary cannot be read.
+    """
+    vocab = load_vocab(settings.data.vocab)
+    _, train_set = _read(settings.data.train, settings, vocab, report)
+    val_pairs, val_set = _read(settings.data.val, settings, vocab, report)
+    return TrainingData(vocab, train_set, val_set, val_pairs)
+
+
+def _read(
+    path: Path, settings: Settings, vocab: Vocab, report: Report
+) -> tuple[list[QAPair], TokenizedDataset]:
+    data, max_length = settings.data, settings.train.max_length
+    pairs = read_pairs(
+        path,
+        question_key=data.question_key,
+        answer_key=data.answer_key,
+        strict=data.strict,
+        report=report,
+    )
+    dataset = tokenize(pairs, Tokenizer(vocab), max_length=max_length)
+    if not dataset.n_pairs:
+        raise DataError(
+            f"{path}: every pair is longer than {max_length} tokens",
+            hint="raise --max-length (and --block-size); `minigpt stats` recommends one",
+        )
+    if dataset.too_long:
+        report(
+            Warned(
+                f"{path}: {dataset.too_long:,} of {len(pairs):,} pairs are longer than "
+                f"{max_length} tokens and are left out",
+                hint="`minigpt stats` recommends a --max-length",
+            )
+        )
+    if dataset.unknown_tokens:
+        share = dataset.unknown_tokens / dataset.n_tokens
+        report(
+            Warned(
+                f"{path}: {share:.2%} of the tokens are <unk>, characters that "
+                f"{data.vocab} does not have",
+                hint="build the vocabulary from all of your data: minigpt vocab FILE --force"
+                if share > 0.01
+                else "",
+            )
+        )
+    return [pairs[index] for index in dataset.kept.tolist()], dataset
+
+
+def target_counts(dataset: TokenizedDataset, vocab_size: int) -> tuple[int, ...]:
+    """How often each token is a target: every token of a pair but its first.
+
+    Returns:
+        [V] counts by id.
+    """
+    counts = np.bincount(dataset.ids, minlength=vocab_size)
+    first = np.bincount(dataset.ids[dataset.offsets[:-1]], minlength=vocab_size)
+    return tuple((counts - first).tolist())

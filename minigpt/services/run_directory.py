@@ -1,0 +1,212 @@
+"""A run directory: settings, metrics, checkpoints and pictures of one training run."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import safetensors
+import torch
+
+import minigpt
+from minigpt.errors import CheckpointError, OutputError, SettingsError
+from minigpt.files import atomic_path, output_error
+from minigpt.model.checkpoint import BEST, LAST
+from minigpt.model.runtime import Runtime
+from minigpt.settings import Settings
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+SETTINGS, METRICS, CURVE, EVENTS = "settings.json", "metrics.jsonl", "loss.png", "tensorboard"
+
+
+class RunDirectory:
+    """The files of one run; only one process at a time has it open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writer: SummaryWriter | None = None
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the lowest validation loss."""
+        return self.path / BEST
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.path / LAST
+
+    def holds_a_run(self) -> bool:
+        """Whether there is a checkpoint in it that could be lost."""
+        return self.best.exists() or self.last.exists()
+
+    def check(self, *, resume: bool, force: bool) -> None:
+        """Refuse a start that would lose an earlier run, or has nothing to go on from.
+
+        Raises:
+            OutputError: It holds a run, and neither `resume` nor `force` is given.
+            CheckpointError: There is nothing to resume.
+        """
+        if resume and not self.last.exists():
+            raise CheckpointError(
+                f"{self.path}: nothing to resume, there is no {LAST}",
+                hint="start a run with `minigpt train`, or name its directory with --run-dir",
+            )
+        if self.holds_a_run() and not resume and not force:
+            raise OutputError(
+                f"{self.path}: already holds a run",
+                hint="--resume continues it, --force replaces it, --run-dir DIR starts another",
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out; the lock ends with the process, however that ends.
+
+        Raises:
+            OutputError: The directory cannot be made, or is in use.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        if os.name != "posix":  # Windows has no advisory lock on a directory
+            yield
+            return
+        import fcntl
+
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise OutputError(
+                    f"{self.path}: in use by another training run",
+                    hint="wait for it, or name another directory with --run-dir",
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, and nothing else."""
+        try:
+            for name in (LAST, BEST, SETTINGS, METRICS, CURVE):
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / EVENTS, ignore_errors=True)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
+    def write_settings(self, settings: Settings, facts: dict[str, Any]) -> None:
+        """Keep what ran: every setting, where its value came from, and `facts` about the run."""
+        tables: dict[str, Any] = settings.model_dump(mode="json")
+        origins = {
+            table: {key: settings.origin(table, key) for key in keys}
+            for table, keys in tables.items()
+        }
+        content = {"schema": 1, "settings": tables, "origins": origins, **facts}
+        text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+        with atomic_path(self.path / SETTINGS) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def read_settings(self) -> Settings:
+        """The settings that the run was started with.
+
+        Raises:
+            CheckpointError: They cannot be read.
+        """
+        path = self.path / SETTINGS
+        try:
+            return Settings.model_validate(json.loads(path.read_bytes())["settings"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(
+                f"{path}: the run's settings cannot be read: {reason}",
+                hint="start anew with --force; the checkpoints can still be used for eval and chat",
+            ) from error
+
+    def append_metrics(self, values: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        path = self.path / METRICS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise output_error(path, error) from error
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All whole lines of metrics.jsonl."""
+        path = self.path / METRICS
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        rows = []
+        for line in lines:
+            with contextlib.suppress(ValueError):  # a kill can cut the last line
+                rows.append(json.loads(line))
+        return rows
+
+    def cut_metrics(self, step: int) -> None:
+        """Forget what was recorded after `step`: a resumed run records it again."""
+        kept = [row for row in self.read_metrics() if row["step"] <= step]
+        with atomic_path(self.path / METRICS) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+
+    def open_tensorboard(self, wish: str, *, step: int) -> None:
+        """Write TensorBoard events as well, if wished and possible.
+
+        Raises:
+            SettingsError: It is wished for and the extra is not installed.
+        """
+        if wish == "off":
+            return
+        if importlib.util.find_spec("tensorboard") is None:
+            if wish == "on":
+                raise SettingsError(
+                    "TensorBoard is not installed", hint='pip install "minigpt[tensorboard]"'
+                )
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        directory = str(self.path / EVENTS)
+        self._writer = SummaryWriter(directory, purge_step=step + 1 if step else None)
+
+    def add_scalars(self, values: dict[str, float], *, step: int) -> None:
+        """Show these values in TensorBoard, if it is open."""
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Close TensorBoard's file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def machine(runtime: Runtime) -> dict[str, Any]:
+    """What has to be the same for a resumed run to be bit-identical."""
+    return {
+        "device": runtime.device.type,
+        "dtype": runtime.dtype_name,
+        "threads": torch.get_num_threads(),
+        "processes": runtime.world_size,
+        "torch": str(torch.__version__),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of what computes."""
+    return {
+        "minigpt": minigpt.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "safetensors": safetensors.__version__,
+    }

@@ -1,0 +1,147 @@
+"""`minigpt stats`: what a data file looks like to the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from minigpt.corpus.plot import draw_histogram
+from minigpt.corpus.qa import QAPair, read_file
+from minigpt.corpus.stats import TokenStats, token_stats
+from minigpt.corpus.tokenizer import Tokenizer
+from minigpt.corpus.vocab import load_vocab
+from minigpt.errors import DataError
+from minigpt.events import Report, ignore
+from minigpt.files import Status, check_input, write_file
+from minigpt.settings import DataSettings, Settings
+
+Part = Literal["question", "answer", "separator"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownToken:
+    """One position as the model is fed it: the token it sees and the one it shall predict.
+
+    Attributes:
+        position: From 0.
+        part: What the seen token belongs to.
+        token: The seen token.
+        id: Its id.
+        target: The token to predict, the next one.
+        target_id: Its id.
+    """
+
+    position: int
+    part: Part
+    token: str
+    id: int
+    target: str
+    target_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPair:
+    """A pair and its positions: each of its tokens but the last, with the one that follows."""
+
+    question: str
+    answer: str
+    tokens: tuple[ShownToken, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatsResult:
+    """What `show_stats` found.
+
+    Attributes:
+        path: The data file.
+        vocab: The vocabulary file.
+        vocab_size: Number of tokens in it.
+        skipped: Number of bad lines left out.
+        stats: The figures.
+        plot: The picture of the histogram; None without one.
+        plot_status: Whether it was written, or was already there; None without one.
+        shown: The first pairs, token by token, as many as `[stats] show` says.
+    """
+
+    path: Path
+    vocab: Path
+    vocab_size: int
+    skipped: int
+    stats: TokenStats
+    plot: Path | None
+    plot_status: Status | None
+    shown: tuple[ShownPair, ...]
+
+
+def show_stats(
+    settings: Settings,
+    *,
+    file: Path | None = None,
+    force: bool = False,
+    report: Report = ignore,
+) -> StatsResult:
+    """Measure `file`, or else `[data] train`, with the vocabulary `[data] vocab`.
+
+    Raises:
+        DataError: The file cannot be read or has no valid pair.
+        VocabError: The vocabulary is missing or damaged.
+        SettingsError: A picture is wanted and cannot be drawn.
+        OutputError: The picture cannot be written, or is another one and `force` is not given.
+    """
+    data, stats = settings.data, settings.stats
+    path = _default_file(data) if file is None else file
+    vocab = load_vocab(data.vocab)
+    source = read_file(
+        path,
+        question_key=data.question_key,
+        answer_key=data.answer_key,
+        strict=data.strict,
+        report=report,
+    )
+    figures = token_stats(source.pairs, vocab, interval=stats.interval, max_length=stats.max_length)
+    plot = Path(stats.plot) if stats.plot else None
+    return StatsResult(
+        path=path,
+        vocab=data.vocab,
+        vocab_size=vocab.size,
+        skipped=source.skipped,
+        stats=figures,
+        plot=plot,
+        plot_status=_write_plot(plot, figures, force=force) if plot else None,
+        shown=_show(source.pairs[: stats.show], Tokenizer(vocab)),
+    )
+
+
+def _default_file(data: DataSettings) -> Path:
+    if not data.train.exists():
+        hint = "build it: minigpt split" if data.source.exists() else "minigpt stats FILE"
+        check_input(data.train, error=DataError, what="the training data", hint=hint)
+    return data.train
+
+
+def _write_plot(path: Path, stats: TokenStats, *, force: bool) -> Status:
+    picture = draw_histogram(stats, file_format=path.suffix.lower().removeprefix("."))
+    return write_file(path, picture, force=force)
+
+
+def _show(pairs: Sequence[QAPair], tokenizer: Tokenizer) -> tuple[ShownPair, ...]:
+    return tuple(
+        ShownPair(pair.question, pair.answer, tuple(_positions(pair, tokenizer))) for pair in pairs
+    )
+
+
+def _positions(pair: QAPair, tokenizer: Tokenizer) -> list[ShownToken]:
+    ids = tokenizer.encode_pair(pair.question, pair.answer)
+    tokens = tokenizer.vocab.tokens
+    boundary = len(pair.question)
+    return [
+        ShownToken(position, _part(position, boundary), tokens[seen], seen, tokens[target], target)
+        for position, (seen, target) in enumerate(pairwise(ids))
+    ]
+
+
+def _part(position: int, boundary: int) -> Part:
+    if position == boundary:
+        return "separator"
+    return "question" if position < boundary else "answer"

@@ -1,0 +1,314 @@
+"""`minigpt train`: settings and data become a run directory with a trained model."""
+
+import math
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minigpt.errors import CheckpointError, InterruptedRunError
+from minigpt.events import Event, Note, Report, StepDone, TrainingStarted, Warned, ignore
+from minigpt.model.checkpoint import Checkpoint, load_checkpoint, load_training_state
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
+from minigpt.model.runtime import Runtime
+from minigpt.services.prepare import TrainingData, build_missing, read_training_data
+from minigpt.services.record import RunRecorder
+from minigpt.services.resume import resumed_settings
+from minigpt.services.run_directory import RunDirectory, machine, versions
+from minigpt.services.signals import stop_on_signals
+from minigpt.settings import Settings, TrainSettings
+from minigpt.training.loop import Trainer, TrainState
+
+MEMORY_HINT = "lower --micro-batch-tokens (the result stays the same), or choose a smaller --size"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a finished run came to.
+
+    Attributes:
+        run_dir: The run directory.
+        best: The checkpoint with the lowest validation loss.
+        last: The checkpoint to resume from.
+        stopped: "finished", or "early" when patience ended it.
+        best_val_loss: Lowest validation loss, nats per token that `loss_on` counts.
+        best_val_loss_answer: The loss on answers at that validation.
+        best_epoch: Epoch of the best validation.
+        best_step: Step of the best validation.
+        epochs: Epochs trained.
+        steps: Optimizer steps taken.
+        tokens: Targets learnt from, over all epochs.
+        seconds: Time spent in training, without validation and saving.
+        parameters: Size of the model.
+    """
+
+    run_dir: Path
+    best: Path
+    last: Path
+    stopped: str
+    best_val_loss: float
+    best_val_loss_answer: float
+    best_epoch: int
+    best_step: int
+    epochs: int
+    steps: int
+    tokens: int
+    seconds: float
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunResult:
+    """What would be trained.
+
+    Attributes:
+        parameters: Size of the model.
+        n_layer: Its blocks.
+        n_head: Its attention heads in a block.
+        n_embd: Its width.
+        block_size: Its positions.
+        vocab_size: Its tokens.
+        train_pairs: Pairs to train on.
+        val_pairs: Pairs to validate on.
+        left_out: Pairs longer than `max_length`.
+        tokens_per_epoch: Targets in an epoch.
+        steps: Optimizer steps in all epochs.
+        device: Where it would run.
+        dtype: Number format of its arithmetic.
+        state_bytes: Memory for weights, gradients and moments; activations come on top.
+        disk_bytes: Size of best and last checkpoint together.
+    """
+
+    parameters: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    block_size: int
+    vocab_size: int
+    train_pairs: int
+    val_pairs: int
+    left_out: int
+    tokens_per_epoch: int
+    steps: int
+    device: str
+    dtype: str
+    state_bytes: int
+    disk_bytes: int
+
+
+def train(
+    settings: Settings, *, resume: bool = False, force: bool = False, report: Report = ignore
+) -> TrainResult:
+    """Train a model; build the vocabulary and the split first where they are missing.
+
+    Args:
+        settings: `[data]`, `[model]`, `[train]` and `[runtime]` say what is trained and how.
+        resume: Continue the run in the run directory, exactly, with the settings it was started
+            with; options and environment variables given now win where they can.
+        force: Replace the run in the run directory.
+        report: Receives events while it works.
+
+    Raises:
+        DataError: The data is missing or unusable.
+        VocabError: The vocabulary is damaged.
+        CheckpointError: There is nothing to resume, or it does not match.
+        OutputError: The run directory holds a run, is in use or cannot be written.
+        DeviceError: The device is not there or out of memory.
+        DivergedError: The loss is no longer a number.
+        InterruptedRunError: A signal stopped it; what was done is saved.
+    """
+    runtime = Runtime.resolve(settings.runtime, training=True)
+    report = report if runtime.is_main else ignore
+    run = RunDirectory(settings.train.run_dir)
+    run.check(resume=resume, force=force)
+    with runtime.distributed(), runtime.memory_guard(MEMORY_HINT):
+        if not runtime.is_main:
+            runtime.barrier()  # the main process builds what is missing
+            return _train(settings, run, runtime, resume=resume, report=report)
+        with run.locked():
+            if resume:
+                settings = resumed_settings(settings, run.read_settings(), report)
+            build_missing(settings, report)
+            if not resume:
+                run.clear()
+            runtime.barrier()
+            return _train(settings, run, runtime, resume=resume, report=report)
+
+
+def _train(
+    settings: Settings, run: RunDirectory, runtime: Runtime, *, resume: bool, report: Report
+) -> TrainResult:
+    if resume and not runtime.is_main:
+        settings = resumed_settings(settings, run.read_settings(), report)
+    data = read_training_data(settings, report)
+    checkpoint = load_checkpoint(run.last) if resume else None
+    model = _model(settings, data, checkpoint).to(runtime.device)
+    recorder = RunRecorder(run, settings, data, runtime, report)
+    with stop_on_signals() as stop:
+        trainer = Trainer(
+            model,
+            data.train_set,
+            data.val_set,
+            settings.train,
+            runtime,
+            recorder=recorder,
+            report=_recorded(recorder, report),
+            should_stop=stop,
+        )
+        if checkpoint is not None:
+            _restore(trainer, checkpoint, data, report)
+        if runtime.is_main:
+            run.write_settings(settings, _facts(trainer, data))
+            run.open_tensorboard(settings.train.tensorboard, step=trainer.state.step)
+            run.cut_metrics(trainer.state.step)
+        report(_started(trainer))
+        try:
+            outcome = trainer.fit()
+        finally:
+            recorder.close()
+    if outcome == "stopped":
+        raise InterruptedRunError(
+            f"stopped after step {trainer.state.step:,} of {trainer.steps:,}; saved {run.last}",
+            hint=f"continue with: {resume_command(run.path)}",
+            signal_number=stop.signal_number or 15,
+        )
+    return _result(run, trainer, outcome)
+
+
+def resume_command(run_dir: Path) -> str:
+    """What to type to continue the run in `run_dir`."""
+    command = "minigpt train --resume"
+    if run_dir != TrainSettings().run_dir:
+        command += f" --run-dir {shlex.quote(str(run_dir))}"
+    return command
+
+
+def _model(settings: Settings, data: TrainingData, checkpoint: Checkpoint | None) -> GPT:
+    if checkpoint is None:
+        torch.manual_seed(settings.train.seed)
+        config = GPTConfig.from_settings(settings.model, vocab_size=data.vocab.size)
+        return GPT(config)
+    if checkpoint.vocab != data.vocab:
+        raise CheckpointError(
+            f"{checkpoint.path}: was trained with the vocabulary {checkpoint.vocab.sha256[:12]}, "
+            f"{settings.data.vocab} is {data.vocab.sha256[:12]}",
+            hint="restore that vocabulary file, or start anew with --force",
+        )
+    model = checkpoint.build()
+    return model.requires_grad_()
+
+
+def _restore(trainer: Trainer, checkpoint: Checkpoint, data: TrainingData, report: Report) -> None:
+    if checkpoint.info.data_sha256 != data.train_set.sha256:
+        raise CheckpointError(
+            f"{checkpoint.path}: the training data has changed since the run was started",
+            hint="restore the data to resume, or start anew with --force",
+        )
+    tensors, values = load_training_state(checkpoint.path)
+    try:
+        trainer.restore(tensors, TrainState.from_json(values["state"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: its training state does not fit: {error}",
+            hint="start anew with --force",
+        ) from error
+    now = machine(trainer.runtime)
+    for name, then in values.get("machine", {}).items():
+        if now.get(name) != then:
+            report(
+                Warned(
+                    f"the run was started with {name} {then}, now it is {now.get(name)}: "
+                    "it continues well, but not bit for bit"
+                )
+            )
+    report(Note(f"resuming after step {trainer.state.step:,} of {trainer.steps:,}"))
+
+
+def _recorded(recorder: RunRecorder, report: Report) -> Callable[[Event], None]:
+    def both(event: Event) -> None:
+        if isinstance(event, StepDone):
+            recorder.step_done(event)
+        report(event)
+
+    return both
+
+
+def _facts(trainer: Trainer, data: TrainingData) -> dict[str, Any]:
+    return {
+        "versions": versions(),
+        "machine": machine(trainer.runtime),
+        "model": trainer.model.config.model_dump(),
+        "sha256": {
+            "train": data.train_set.sha256,
+            "val": data.val_set.sha256,
+            "vocab": data.vocab.sha256,
+        },
+    }
+
+
+def _started(trainer: Trainer) -> TrainingStarted:
+    return TrainingStarted(
+        parameters=trainer.model.config.parameters,
+        device=trainer.runtime.device_name,
+        dtype=trainer.runtime.dtype_name,
+        train_pairs=trainer.train_set.n_pairs,
+        val_pairs=trainer.val_set.n_pairs,
+        tokens_per_epoch=trainer.train_set.n_tokens - trainer.train_set.n_pairs,
+        steps=trainer.steps,
+        epochs=trainer.settings.epochs,
+        first_step=trainer.state.step,
+    )
+
+
+def _result(run: RunDirectory, trainer: Trainer, outcome: str) -> TrainResult:
+    state = trainer.state
+    return TrainResult(
+        run_dir=run.path,
+        best=run.best,
+        last=run.last,
+        stopped=outcome,
+        best_val_loss=state.best_loss,
+        best_val_loss_answer=state.best_loss_answer,
+        best_epoch=state.best_epoch,
+        best_step=state.best_step,
+        epochs=min(state.epoch, trainer.settings.epochs),
+        steps=state.step,
+        tokens=state.tokens,
+        seconds=state.seconds,
+        parameters=trainer.model.config.parameters,
+    )
+
+
+def dry_run(settings: Settings, *, report: Report = ignore) -> DryRunResult:
+    """Say what `train` would train, from the files that are there; nothing is written.
+
+    Raises:
+        DataError: The data is missing or unusable.
+        VocabError: The vocabulary is missing or damaged.
+        DeviceError: The device is not there.
+    """
+    runtime = Runtime.resolve(settings.runtime, training=True)
+    data = read_training_data(settings, report)
+    config = GPTConfig.from_settings(settings.model, vocab_size=data.vocab.size)
+    moments = 8  # bytes: AdamW keeps two float32 numbers per parameter
+    return DryRunResult(
+        parameters=config.parameters,
+        n_layer=config.n_layer,
+        n_head=config.n_head,
+        n_embd=config.n_embd,
+        block_size=config.block_size,
+        vocab_size=config.vocab_size,
+        train_pairs=data.train_set.n_pairs,
+        val_pairs=data.val_set.n_pairs,
+        left_out=data.train_set.too_long + data.val_set.too_long,
+        tokens_per_epoch=data.train_set.n_tokens - data.train_set.n_pairs,
+        steps=settings.train.epochs * math.ceil(data.train_set.n_pairs / settings.train.batch_size),
+        device=runtime.device_name,
+        dtype=runtime.dtype_name,
+        state_bytes=config.parameters * (4 + 4 + moments),
+        disk_bytes=config.parameters * (4 + 4 + moments),
+    )

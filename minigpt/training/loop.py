@@ -1,0 +1,390 @@
+"""The training loop, in reading order."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from minigpt.corpus.dataset import TokenizedDataset
+from minigpt.errors import DivergedError
+from minigpt.events import Note, Report, StepDone, Warned
+from minigpt.model.gpt import GPT
+from minigpt.model.runtime import Runtime
+from minigpt.settings import TrainSettings
+from minigpt.training.batches import (
+    Rows,
+    collate,
+    counted_targets,
+    epoch_batches,
+    micro_batches,
+    padding_share,
+)
+from minigpt.training.loss import token_loss
+from minigpt.training.optimizer import (
+    build_optimizers,
+    learning_rate_factor,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    set_learning_rate,
+)
+from minigpt.training.validation import Validation, validate
+
+REPORT_EVERY_S = 0.5
+CHECK_STOP_EVERY = 8  # steps, when several processes have to agree on it
+FIRST_LOSS_TOLERANCE = 0.5  # nats around ln V
+MICRO_BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192, "cuda": 65_536}
+
+
+@dataclass
+class TrainState:
+    """Where training stands: plain data, and with weights and moments all that continuing needs.
+
+    Attributes:
+        epoch: The current epoch, from 1.
+        batch: Batches of this epoch that are done.
+        step: Optimizer steps taken.
+        tokens: Targets learnt from, over all epochs.
+        seconds: Time spent in training.
+        epoch_nats: Summed loss of the epoch so far.
+        epoch_tokens: Targets that count in the epoch so far.
+        best_loss: Lowest validation loss, infinite before the first.
+        best_loss_answer: The loss on answers at that validation.
+        best_step: Step of the best validation.
+        best_epoch: Its epoch.
+        bad_validations: Validations since then.
+        validated_step: Step of the latest validation.
+    """
+
+    epoch: int = 1
+    batch: int = 0
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    epoch_nats: float = 0.0
+    epoch_tokens: int = 0
+    best_loss: float = math.inf
+    best_loss_answer: float = math.inf
+    best_step: int = 0
+    best_epoch: int = 0
+    bad_validations: int = 0
+    validated_step: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Values that JSON can hold: a loss that is not there yet is None."""
+        values = dataclasses.asdict(self)
+        return {k: None if v == math.inf else v for k, v in values.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The state that `to_json` gave.
+
+        Raises:
+            TypeError: Values are missing or not expected.
+        """
+        known: dict[str, Any] = {k: math.inf if v is None else v for k, v in values.items()}
+        return cls(**known)
+
+
+class Recorder(Protocol):
+    """Who keeps what training brings; the loop itself writes no file."""
+
+    def validated(self, trainer: "Trainer", validation: Validation, *, is_best: bool) -> None:
+        """A validation is done; `trainer.state` says where."""
+
+    def save(self, trainer: "Trainer") -> None:
+        """Keep everything that continuing from here needs."""
+
+
+class Trainer:
+    """A model on its way: `fit` trains until the last epoch, patience or `should_stop` ends it."""
+
+    def __init__(
+        self,
+        model: GPT,
+        train_set: TokenizedDataset,
+        val_set: TokenizedDataset,
+        settings: TrainSettings,
+        runtime: Runtime,
+        *,
+        recorder: Recorder,
+        report: Report,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.model = model
+        self.train_set = train_set
+        self.val_set = val_set
+        self.settings = settings
+        self.runtime = runtime
+        self.recorder = recorder
+        self.report = report
+        self.should_stop = should_stop
+        self.optimizers: list[Optimizer] = build_optimizers(model, settings)
+        self.state = TrainState()
+        self.batches_per_epoch = math.ceil(train_set.n_pairs / settings.batch_size)
+        self.steps = settings.epochs * self.batches_per_epoch
+        default = MICRO_BATCH_TOKENS[runtime.device.type]
+        self.micro_batch_tokens = settings.micro_batch_tokens or default
+        self._pending: list[Tensor] = []  # losses of steps that have not been read back
+        self._pending_tokens: list[int] = []
+        self._newest_loss = math.nan
+        self._clock = _Clock()
+
+    def fit(self) -> str:
+        """Train.
+
+        Returns:
+            Why it ended: "finished", "early" (patience) or "stopped" (`should_stop`; saved).
+
+        Raises:
+            DivergedError: The loss is no longer a number; what was saved before stays good.
+        """
+        if self.runtime.compiles(self.steps - self.state.step):
+            self.report(Note("compiling the model; the first steps take about half a minute"))
+            self.runtime.compile_blocks(self.model.transformer.blocks)
+        self._clock.restart()
+        if self._validation_is_due():  # stopped between the step and its validation
+            self._validate()
+        while self.state.epoch <= self.settings.epochs:
+            for rows in self._remaining_batches():
+                self._train_step(rows)
+                self._report_step(rows)
+                if self._stops_now():
+                    self._save()
+                    return "stopped"
+                if self._validation_is_due():
+                    self._validate()
+                    if self._patience_is_over():
+                        return "early"
+                elif self._clock.save_is_due(self.settings.save_every_s):
+                    self._save()
+            self._next_epoch()
+        return "finished"
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimizers' moments, to be saved beside the weights."""
+        return optimizer_tensors(self.optimizers)
+
+    def restore(self, tensors: Mapping[str, Tensor], state: TrainState) -> None:
+        """Continue from what `tensors` and `state` were when they were saved.
+
+        Raises:
+            ValueError: They belong to another model or other optimizers.
+        """
+        load_optimizer_tensors(self.optimizers, tensors)
+        self.state = state
+
+    def _remaining_batches(self) -> list[Rows]:
+        batches = epoch_batches(
+            self.train_set.lengths,
+            batch_size=self.settings.batch_size,
+            seed=self.settings.seed,
+            epoch=self.state.epoch,
+        )
+        return batches[self.state.batch :]
+
+    def _next_epoch(self) -> None:
+        self.state.epoch += 1
+        self.state.batch = 0
+        self.state.epoch_nats = 0.0
+        self.state.epoch_tokens = 0
+
+    def _train_step(self, rows: Rows) -> None:
+        """One optimizer step: gradients of the summed loss over the batch's counted targets."""
+        state, settings = self.state, self.settings
+        state.step += 1
+        state.batch += 1
+        # Dropout is a pure function of seed, step and rank: a resumed run needs no generator state.
+        entropy = np.random.SeedSequence([settings.seed, state.step, self.runtime.rank])
+        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        counted = counted_targets(self.train_set, rows, loss_on=settings.loss_on)
+        self.model.train()
+        nats = torch.zeros((), device=self.runtime.device)
+        for part in self._parts(rows):
+            nats += self._backward(part, counted)
+        self._sum_over_ranks(nats)
+        if settings.grad_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip)
+        factor = learning_rate_factor(state.step, steps=self.steps, settings=settings)
+        set_learning_rate(self.optimizers, factor)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self._pending.append(nats)
+        self._pending_tokens.append(counted)
+        if self.runtime.device.type == "cpu":
+            self._read_losses()
+
+    def _sum_over_ranks(self, nats: Tensor) -> None:
+        if self.runtime.world_size == 1:
+            return
+        for parameter in self.model.parameters():
+            if parameter.grad is None:  # a small last batch leaves nothing for this process
+                parameter.grad = torch.zeros_like(parameter)
+            self.runtime.sum_over_ranks(parameter.grad)
+        self.runtime.sum_over_ranks(nats)
+
+    def _parts(self, rows: Rows) -> list[Rows]:
+        """This process's share of the batch, cut into forward passes."""
+        mine = rows[self.runtime.rank :: self.runtime.world_size]
+        return micro_batches(mine, self.train_set.lengths, tokens=self.micro_batch_tokens)
+
+    def _backward(self, rows: Rows, counted: int) -> Tensor:
+        batch = collate(self.train_set, rows, loss_on=self.settings.loss_on)
+        batch = batch.to(self.runtime.device)
+        with self.runtime.autocast():
+            logits = self.model(batch.input_ids)
+        nats, _ = token_loss(logits, batch.targets)
+        torch.autograd.backward(nats / max(1, counted))
+        return nats.detach()
+
+    def _read_losses(self) -> None:
+        """Bring the losses of the latest steps to the CPU, where they are checked and summed."""
+        if not self._pending:
+            return
+        first = self.state.step - len(self._pending) + 1
+        all_nats = torch.stack(self._pending).tolist()
+        for step, nats in enumerate(all_nats, start=first):
+            if not math.isfinite(nats):
+                raise self._diverged(step)
+        for nats, tokens in zip(all_nats, self._pending_tokens, strict=True):
+            self.state.epoch_nats += nats
+            self.state.epoch_tokens += tokens
+            self.state.tokens += tokens
+        self._newest_loss = all_nats[-1] / max(1, self._pending_tokens[-1])
+        if first == 1:
+            self._check_first_loss(all_nats[0] / max(1, self._pending_tokens[0]))
+        self._pending.clear()
+        self._pending_tokens.clear()
+
+    def _diverged(self, step: int) -> DivergedError:
+        rate = self.optimizers[0].param_groups[0]["lr"]
+        return DivergedError(
+            f"step {step}: the loss is not a number (learning rate {rate:.2g})",
+            hint=f"train again with --learning-rate {self.settings.learning_rate / 3:.1g}; "
+            f"checkpoints saved before step {step} are good",
+        )
+
+    def _check_first_loss(self, loss: float) -> None:
+        """Fresh weights know nothing: their loss is that of a uniform guess, ln V."""
+        uniform = math.log(self.model.config.vocab_size)
+        if abs(loss - uniform) > FIRST_LOSS_TOLERANCE:
+            self.report(
+                Warned(
+                    f"the first loss is {loss:.2f}, a fresh model's should be near ln V = "
+                    f"{uniform:.2f}",
+                    hint="look at the data with `minigpt stats --show 3`",
+                )
+            )
+
+    def _report_step(self, rows: Rows) -> None:
+        self._clock.count(int(self.train_set.lengths[rows].sum()) - len(rows))
+        if not self._clock.report_is_due():
+            return
+        self._read_losses()
+        left = (self.steps - self.state.step) * self._clock.seconds_per_step()
+        self.report(
+            StepDone(
+                epoch=self.state.epoch,
+                epochs=self.settings.epochs,
+                step=self.state.step,
+                steps=self.steps,
+                loss=self._newest_loss,
+                learning_rate=self.optimizers[0].param_groups[0]["lr"],
+                tokens_per_s=self._clock.tokens_per_s(),
+                padding=padding_share(self.train_set.lengths, self._parts(rows)),
+                seconds_left=left,
+            )
+        )
+
+    def _stops_now(self) -> bool:
+        if self.runtime.world_size == 1:
+            return self.should_stop()
+        if self.state.step % CHECK_STOP_EVERY:
+            return False
+        return self.runtime.any_rank(self.should_stop())
+
+    def _validation_is_due(self) -> bool:
+        if self.state.step == self.state.validated_step:
+            return False
+        if self.settings.validate_every and self.state.step % self.settings.validate_every == 0:
+            return True
+        return self.state.batch == self.batches_per_epoch
+
+    def _validate(self) -> None:
+        self._read_losses()
+        self._clock.pause(self.state)
+        self.state.validated_step = self.state.step
+        with self.runtime.uncompiled():
+            validation = validate(
+                self.model,
+                self.val_set,
+                self.runtime,
+                micro_batch_tokens=self.micro_batch_tokens,
+                report=self.report,
+            )
+        loss = validation.on(self.settings.loss_on).loss
+        is_best = loss < self.state.best_loss
+        if is_best:
+            self.state.best_loss, self.state.best_loss_answer = loss, validation.answer.loss
+            self.state.best_step, self.state.best_epoch = self.state.step, self.state.epoch
+            self.state.bad_validations = 0
+        else:
+            self.state.bad_validations += 1
+        self.recorder.validated(self, validation, is_best=is_best)
+        self.recorder.save(self)
+        self._clock.restart()
+
+    def _patience_is_over(self) -> bool:
+        return 0 < self.settings.patience <= self.state.bad_validations
+
+    def _save(self) -> None:
+        self._read_losses()
+        self._clock.pause(self.state)
+        self.recorder.save(self)
+        self._clock.restart()
+
+
+class _Clock:
+    """Training time without the pauses for validation, and the rates over it."""
+
+    def __init__(self) -> None:
+        self._started = self._reported = self._saved = time.monotonic()
+        self._tokens = self._tokens_reported = self._steps = 0
+        self._seconds = 0.0
+
+    def restart(self) -> None:
+        self._started = self._reported = self._saved = time.monotonic()
+        self._tokens_reported = self._tokens
+
+    def pause(self, state: TrainState) -> None:
+        spent = time.monotonic() - self._started
+        self._seconds += spent
+        state.seconds += spent
+
+    def count(self, tokens: int) -> None:
+        self._tokens += tokens
+        self._steps += 1
+
+    def report_is_due(self) -> bool:
+        return time.monotonic() - self._reported >= REPORT_EVERY_S
+
+    def save_is_due(self, every_s: float) -> bool:
+        return 0 < every_s <= time.monotonic() - self._saved
+
+    def tokens_per_s(self) -> float:
+        """Since the previous call."""
+        now = time.monotonic()
+        rate = (self._tokens - self._tokens_reported) / max(1e-9, now - self._reported)
+        self._reported, self._tokens_reported = now, self._tokens
+        return rate
+
+    def seconds_per_step(self) -> float:
+        spent = self._seconds + time.monotonic() - self._started
+        return spent / max(1, self._steps)
