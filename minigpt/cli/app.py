@@ -30,10 +30,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""
-    minigpt train                    # build vocabulary and split if needed, then train
-    minigpt chat                     # talk with what was trained
-    minigpt chat 你好                # one question, one answer
-    minigpt COMMAND --help           # every option of a command
+    minigpt train               # vocabulary and split are built where missing
+    minigpt chat                # talk with what was trained
+    minigpt chat 你好           # one question, one answer
+    minigpt COMMAND --help      # every option of a command
     """,
 )
 
@@ -169,11 +169,13 @@ def train(
     """,
 )
 @with_settings("eval", *DEVICE, *LINES)
-def evaluate(settings: Settings, console: "Console", file: OptionalFile = None) -> None:
+def evaluate(
+    settings: Settings, console: "Console", file: OptionalFile = None, force: Force = False
+) -> None:
     """Measure a checkpoint on the pairs of FILE (default: [data] val)."""
     from minigpt.services.evaluate import evaluate
 
-    console.result(evaluate(settings, file=file, report=console.report))
+    console.result(evaluate(settings, file=file, force=force, report=console.report))
 
 
 @app.command(

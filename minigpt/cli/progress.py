@@ -23,6 +23,7 @@ class ProgressLine:
         self._animated = is_animated(console.file)
         self._bar: RichProgress | None = None
         self._task = TaskID(0)
+        self._title = ""
         self._next_line = 0.0
 
     def update(self, event: Event) -> None:
@@ -34,6 +35,8 @@ class ProgressLine:
                 title = f"epoch {event.epoch}/{event.epochs}"
                 self._advance(title, event.step, event.steps, _step(event))
             case Progress():
+                if event.task != self._title:  # a short task needs no line at all
+                    self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
                 self._advance(event.task, event.done, event.total, event.unit)
             case Validated():
                 self._print(_validated(event))
@@ -50,10 +53,11 @@ class ProgressLine:
         self._console.print(line, soft_wrap=not self._animated)
 
     def _advance(self, title: str, done: int, total: int, detail: str) -> None:
+        self._title = title
         title, detail = safe(title), safe(detail)
         if self._animated:
             self._draw(title, done, total, detail)
-        elif time.monotonic() >= self._next_line or done == total:
+        elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
             of_total = f"/{total:,}" if total else ""
             self._print(Text(f"{title}  {done:,}{of_total}  {detail}".rstrip()))

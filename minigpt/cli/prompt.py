@@ -24,16 +24,29 @@ HOW_TO_LEAVE = "Ctrl-D leaves"
 class Answer(Protocol):
     """What the loop reads of an answer; the whole of it goes into the JSON."""
 
-    question: str
-    text: str
-    stop_reason: str
-    unknown: tuple[str, ...]
+    @property
+    def question(self) -> str:
+        """What was asked."""
+
+    @property
+    def text(self) -> str:
+        """The answer."""
+
+    @property
+    def stop_reason(self) -> str:
+        """Why it ended: "stop", "length", "interrupted", "too long"."""
+
+    @property
+    def unknown(self) -> Sequence[str]:
+        """Characters of the question that the vocabulary lacks."""
 
 
 class Session(Protocol):
     """What answers: the chat service, or a test's stand-in."""
 
-    last: Answer
+    @property
+    def last(self) -> Answer:
+        """The latest answer, once its pieces have been read."""
 
     def ask(self, question: str) -> Iterator[str]:
         """The answer's pieces, as they are drawn."""
@@ -49,10 +62,7 @@ def answer_one(session: Session, console: "Console", question: str) -> None:
             pass
         console.write_json(as_json(session.last))
         return
-    try:
-        _stream(session, question)
-    finally:
-        _write("\n")
+    _stream(session, question)
     _remarks(session.last, console, told=set())
 
 
@@ -68,8 +78,9 @@ def answer_lines(session: Session, console: "Console", stdin: BinaryIO, *, encod
                 answer = next(answers) if line.strip() else None
                 if answer is not None:
                     _note_unknown(answer, console, told)
+                    _warn_unanswered(answer, console)
                 if console.json:
-                    collected.append(as_json(answer) if answer else _BLANK | {"question": line})
+                    collected.append(as_json(answer) if answer else {"question": line, **_BLANK})
                 else:
                     _write((safe(answer.text) if answer else "") + "\n")
     if console.json:
@@ -115,16 +126,23 @@ def _converse(session: Session, console: "Console", question: str, told: set[str
     except Terminated:
         raise
     except KeyboardInterrupt:
-        _write("\n")
         console.remark(f"stopped; {HOW_TO_LEAVE}")
-        return
-    _write("\n")
-    _remarks(session.last, console, told)
+    except DataError as error:  # this question cannot be answered; the next one may be
+        console.say("error", error.message, hint=error.hint)
+    else:
+        _remarks(session.last, console, told)
 
 
 def _stream(session: Session, question: str) -> None:
-    for piece in session.ask(question):
-        _write(safe(piece, keep="\n"))
+    """Write the answer as it comes; a line that was begun is ended, whatever happens."""
+    end = ""
+    try:
+        for piece in session.ask(question):
+            end = "\n"
+            _write(safe(piece, keep="\n"))
+        end = "\n"
+    finally:
+        _write(end)
 
 
 def _remarks(answer: Answer, console: "Console", told: set[str]) -> None:
@@ -138,6 +156,11 @@ def _note_unknown(answer: Answer, console: "Console", told: set[str]) -> None:
     told.update(new)
     if new:
         console.note(f"not in the vocabulary, so the model cannot read: {' '.join(new)}")
+
+
+def _warn_unanswered(answer: Answer, console: "Console") -> None:
+    if answer.stop_reason == "too long":
+        console.say("warning", f"too long to be answered: {answer.question[:20]}...")
 
 
 def _write(text: str) -> None:

@@ -29,7 +29,11 @@ def lines_of(result: Any) -> Iterator[Text]:  # noqa: ANN401 - the dataclass of 
     given = {name: value for name, value in plain.items() if value is not None}
     yield from _facts({name: _plain(name, value) for name, value in given.items()})
     parts = {name: value for name, value in fields.items() if name not in plain and value}
-    rows = {name: value for name, value in parts.items() if _is_flat(value)}
+    rows = {
+        name: value
+        for name, value in parts.items()
+        if not isinstance(value, Mapping) and _is_flat(value)
+    }
     if len({type(value) for value in rows.values()}) == 1 < len(rows):
         yield Text()
         yield from _table(list(rows.values()), names=list(rows))
