@@ -1,6 +1,6 @@
 """The errors a user can meet, each with its exit code."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class MiniGPTError(Exception):
@@ -73,10 +73,15 @@ class DivergedError(MiniGPTError):
 
 
 class ThresholdError(MiniGPTError):
-    """A metric that did not reach its `fail_under`."""
+    """A metric that did not reach its `fail_under`.
+
+    Attributes:
+        result: What was measured all the same.
+    """
 
     exit_code = 8
     kind = "threshold"
+    result: Any = None
 
 
 class InterruptedRunError(MiniGPTError):

@@ -10,7 +10,7 @@ from minigpt import __version__
 from minigpt.cli.help import HelpfulCommand, HelpfulGroup
 from minigpt.cli.options import with_settings
 from minigpt.cli.process import is_terminal
-from minigpt.errors import SettingsError
+from minigpt.errors import SettingsError, ThresholdError
 from minigpt.settings import Settings
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def train(
     epilog="""
     minigpt eval
     minigpt eval exam.jsonl --limit 500 --report report.md
-    minigpt eval --no-generate --fail-under val_loss=2.5
+    minigpt eval --no-generate --fail-under loss_answer=2.5
     """,
 )
 @with_settings("eval", *DEVICE, *LINES)
@@ -175,7 +175,12 @@ def evaluate(
     """Measure a checkpoint on the pairs of FILE (default: [data] val)."""
     from minigpt.services.evaluate import evaluate
 
-    console.result(evaluate(settings, file=file, force=force, report=console.report))
+    try:
+        console.measured(evaluate(settings, file=file, force=force, report=console.report))
+    except ThresholdError as missed:  # the figures are still what was asked for
+        console.measured(missed.result)
+        console.say("error", missed.message, hint=missed.hint)
+        raise typer.Exit(missed.exit_code) from missed
 
 
 @app.command(

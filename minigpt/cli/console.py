@@ -6,11 +6,12 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console as RichConsole
 from rich.text import Text
 
+from minigpt.cli.figures import lines_of_figures
 from minigpt.cli.process import is_debugging, is_terminal, silence, wants_colour
 from minigpt.cli.progress import ProgressLine
 from minigpt.cli.render import show
@@ -18,6 +19,9 @@ from minigpt.cli.text import safe, to_json, to_plain
 from minigpt.errors import InterruptedRunError, MiniGPTError
 from minigpt.events import BadLine, BadLines, Event, Note, Saved, Warned
 from minigpt.settings import Settings
+
+if TYPE_CHECKING:
+    from minigpt.services.evaluate import EvalResult
 
 STYLES = {"error": "bold red", "warning": "yellow", "hint": "cyan", "note": "dim"}
 
@@ -116,6 +120,15 @@ class Console:
             self.write_json(result)
         else:
             show(self.out, result)
+
+    def measured(self, result: "EvalResult") -> None:
+        """Show an evaluation: its figures on one screen, or as JSON."""
+        self.progress.stop()
+        if self.json or not self.speaks:
+            self.result(result)
+            return
+        for line in lines_of_figures(result):
+            self.out.print(line, soft_wrap=True)
 
     def trained(self, result: Any) -> None:  # noqa: ANN401 - the TrainResult, torch stays away
         """Show a training's result: on stdout only the path of the best checkpoint."""

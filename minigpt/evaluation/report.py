@@ -54,6 +54,6 @@ def _lines(
 def _cell(text: object) -> str:
     """Text that stays in its cell and is shown as it is: no markup, no line breaks."""
     printable = "".join(c if c.isprintable() else " " for c in str(text))
-    for character in "\\|<>*_`[]":
+    for character in "\\|<>*_`[]&~":
         printable = printable.replace(character, "\\" + character)
     return printable

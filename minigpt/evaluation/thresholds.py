@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from minigpt.errors import SettingsError, ThresholdError
 
-LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_character", "unknown", "left_out")
+LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_character", "unknown", "empty")
 
 
 def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
@@ -17,14 +17,21 @@ def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
     thresholds = {}
     for text in texts:
         name, _, number = text.partition("=")
-        try:
-            thresholds[name.strip()] = float(number)
-        except ValueError as error:
+        wanted = _number(number)
+        if not name.strip() or math.isnan(wanted):
             raise SettingsError(
                 f"--fail-under {text!r}: not of the form METRIC=X",
                 hint="for example --fail-under exact_match=0.5",
-            ) from error
+            )
+        thresholds[name.strip()] = wanted
     return thresholds
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def check_thresholds(metrics: Mapping[str, float], thresholds: Mapping[str, float]) -> None:

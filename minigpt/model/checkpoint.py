@@ -5,6 +5,8 @@ Nothing in it can execute code, and no size that it states is believed before it
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,11 +141,10 @@ def resolve_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: There is none.
     """
-    if path.is_dir():
-        best = path / BEST
-        if not best.exists():
+    if os.path.isdir(path):  # unlike Path.is_dir, False for a path that cannot be looked up
+        if not (path / BEST).exists():
             raise CheckpointError(f"{path}: no {BEST} in this directory", hint=TRAIN_HINT)
-        return best
+        path = path / BEST
     check_input(path, error=CheckpointError, what="the checkpoint", hint=TRAIN_HINT)
     return path
 
@@ -158,9 +159,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: It is missing, damaged, of a newer format, or does not fit together.
     """
     path = resolve_checkpoint(path)
-    metadata = _read_metadata(path)
+    metadata, weights = _read(path, training=False)
     config, vocab, info = _parse(path, metadata)
-    weights = _read_tensors(path, prefix="")
     _check_shapes(path, config, weights)
     if _digest(weights, metadata) != metadata["sha256"]:
         raise CheckpointError(f"{path}: damaged: its sha256 does not match", hint=DAMAGED_HINT)
@@ -174,8 +174,7 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         CheckpointError: The file is missing or damaged, or holds no training state.
     """
     path = resolve_checkpoint(path)
-    metadata = _read_metadata(path)
-    tensors = _read_tensors(path, prefix=TRAINING)
+    metadata, tensors = _read(path, training=True)
     if not tensors:
         raise CheckpointError(
             f"{path}: holds no training state", hint=f"only {LAST} can be resumed from"
@@ -187,14 +186,26 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return plain, state
 
 
-def _read_metadata(path: Path) -> dict[str, str]:
+def _read(path: Path, *, training: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata, and the tensors of one of the two kinds."""
     try:
+        # Opened once: a run that replaces the file meanwhile does not mix two checkpoints.
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
+            _check_metadata(path, metadata)
+            tensors = {
+                name: file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118 - not a dict
+                if name.startswith(TRAINING) == training
+            }
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+    return metadata, tensors
+
+
+def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
     found = metadata.get("format", "")
-    if found.isdecimal() and int(found) > FORMAT:
+    if re.fullmatch("[0-9]{1,9}", found) and int(found) > FORMAT:
         raise CheckpointError(
             f"{path}: checkpoint format {found}, this minigpt reads {FORMAT}",
             hint="upgrade minigpt",
@@ -202,7 +213,6 @@ def _read_metadata(path: Path) -> dict[str, str]:
     keys = {"format", "config", "vocab", "info", "state", "sha256", "training_sha256"}
     if found != str(FORMAT) or not keys <= metadata.keys():
         raise CheckpointError(f"{path}: not a minigpt checkpoint", hint=TRAIN_HINT)
-    return metadata
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
@@ -233,18 +243,6 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[GPTConfig, Vocab, C
             hint=DAMAGED_HINT,
         )
     return config, vocab, info
-
-
-def _read_tensors(path: Path, *, prefix: str) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {
-                name: file.get_tensor(name)
-                for name in file.keys()  # noqa: SIM118 - not a dict
-                if name.startswith(TRAINING) == (prefix == TRAINING)
-            }
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
 
 
 def _check_shapes(path: Path, config: GPTConfig, weights: Mapping[str, Tensor]) -> None:

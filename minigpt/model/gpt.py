@@ -126,6 +126,8 @@ class GPT(nn.Module):
                 nn.init.normal_(module.weight, std=INIT_STD, generator=generator)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
+            if isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
 
     def hidden_states(
         self,

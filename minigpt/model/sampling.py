@@ -52,10 +52,12 @@ class Sampler:
             scores = torch.where(seen, penalised, scores)
         if self.temperature == 0:
             return scores
+        scores -= scores.amax(-1, keepdim=True)  # a tiny temperature must not give inf - inf
         scores /= self.temperature
         if 0 < self.top_k < scores.shape[1]:
-            least = scores.topk(self.top_k).values[:, -1:]
-            scores[scores < least] = float("-inf")
+            kept = scores.topk(self.top_k).indices
+            out = torch.ones_like(scores, dtype=torch.bool).scatter(1, kept, value=False)
+            scores[out] = float("-inf")
         if self.top_p < 1:
             ordered, order = scores.softmax(-1).sort(descending=True)
             out = ordered.cumsum(-1) - ordered >= self.top_p  # what the likelier ones already reach

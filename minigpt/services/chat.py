@@ -18,6 +18,8 @@ from minigpt.model.runtime import Runtime
 from minigpt.model.sampling import Sampler
 from minigpt.settings import ChatSettings, Settings
 
+MEMORY_HINT = "use --device cpu"
+
 StopReason = Literal["stop", "length", "interrupted", "too long"]
 
 
@@ -73,7 +75,7 @@ class ChatSession:
             DeviceError: The device is not there or out of memory.
         """
         runtime = Runtime.resolve(settings.runtime, training=False)
-        with runtime.memory_guard("use --device cpu"):
+        with runtime.memory_guard(MEMORY_HINT):
             return cls(load_checkpoint(settings.chat.checkpoint), settings.chat, runtime)
 
     def ask(self, question: str) -> Iterator[str]:
@@ -124,18 +126,19 @@ class ChatSession:
         seeds = [self._next_seed() for _ in questions]
         fitting = [index for index, prompt in enumerate(prompts) if self._fits(prompt)]
         started = time.monotonic()
-        completions = {
-            fitting[place]: completion
-            for place, completion in complete(
-                self.model,
-                [prompts[index] for index in fitting],
-                sampler=self.sampler,
-                max_new_tokens=self.settings.max_new_tokens,
-                stop_token_id=SEP_ID,
-                context_length=self.context_length,
-                seeds=[seeds[index] for index in fitting],
-            )
-        }
+        with self.runtime.memory_guard(MEMORY_HINT):
+            completions = {
+                fitting[place]: completion
+                for place, completion in complete(
+                    self.model,
+                    [prompts[index] for index in fitting],
+                    sampler=self.sampler,
+                    max_new_tokens=self.settings.max_new_tokens,
+                    stop_token_id=SEP_ID,
+                    context_length=self.context_length,
+                    seeds=[seeds[index] for index in fitting],
+                )
+            }
         seconds = time.monotonic() - started
         answers = []
         for index, question in enumerate(questions):

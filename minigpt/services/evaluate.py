@@ -14,13 +14,13 @@ from minigpt.corpus.dataset import TokenizedDataset, tokenize
 from minigpt.corpus.qa import QAPair, read_pairs
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import SEP_ID
-from minigpt.errors import DataError
+from minigpt.errors import DataError, SettingsError, ThresholdError
 from minigpt.evaluation.baselines import uniform_loss, unigram_losses
 from minigpt.evaluation.metrics import character_f1, contains_any, exact_match
 from minigpt.evaluation.report import markdown_report
 from minigpt.evaluation.thresholds import check_thresholds, parse_thresholds
 from minigpt.events import Note, Progress, Report, Warned, ignore
-from minigpt.files import Status, check_output, write_file
+from minigpt.files import Status, check_output, same_file, write_file
 from minigpt.model.checkpoint import Checkpoint, load_checkpoint
 from minigpt.model.generation import complete
 from minigpt.model.gpt import GPT
@@ -92,6 +92,7 @@ def evaluate(
     """Measure `[eval] checkpoint` on the pairs of `file`.
 
     Raises:
+        SettingsError: A `fail_under` cannot be read, or the report would replace the data.
         DataError: The data cannot be read, or no pair fits the model.
         CheckpointError: The checkpoint is missing, damaged or too new.
         OutputError: The report exists and `force` is not given, or cannot be written.
@@ -99,10 +100,10 @@ def evaluate(
         DeviceError: The device is not there or out of memory.
     """
     thresholds = parse_thresholds(settings.eval.fail_under)
-    _check_report(settings.eval, force=force)
+    path = file or settings.data.val
+    _check_report(settings.eval, path, force=force)
     runtime = Runtime.resolve(settings.runtime, training=False)
     checkpoint = load_checkpoint(settings.eval.checkpoint)
-    path = file or settings.data.val
     pairs, dataset = _read(path, settings, checkpoint, report)
     with runtime.memory_guard(MEMORY_HINT):
         model = checkpoint.build(runtime.device)
@@ -133,7 +134,11 @@ def evaluate(
     if result.report:
         status = _write_report(result, rows, settings, checkpoint)
         report(Note(f"report {status}: {result.report}"))
-    check_thresholds(metrics, thresholds)
+    try:
+        check_thresholds(metrics, thresholds)
+    except ThresholdError as missed:
+        missed.result = result
+        raise
     return result
 
 
@@ -183,7 +188,7 @@ def _losses(validation: Validation, pairs: Sequence[QAPair]) -> dict[str, float]
     metrics = {}
     for part, surprise in (("answer", validation.answer), ("all", validation.all)):
         metrics[f"loss_{part}"] = surprise.loss
-        metrics[f"perplexity_{part}"] = math.exp(min(700.0, surprise.loss))
+        metrics[f"perplexity_{part}"] = math.exp(min(surprise.loss, 700.0))
         bits = surprise.nats / math.log(2)
         metrics[f"bits_per_character_{part}"] = bits / max(1, characters[part])
         metrics[f"token_accuracy_{part}"] = surprise.accuracy
@@ -265,10 +270,17 @@ def _spread(rows: Sequence[Row], count: int) -> list[Row]:
     return [rows[i * len(rows) // count] for i in range(count)]
 
 
-def _check_report(settings: EvalSettings, *, force: bool) -> None:
+def _check_report(settings: EvalSettings, data: Path, *, force: bool) -> None:
     """Refuse a report that would replace another file, before anything is measured."""
-    if settings.report:
-        check_output(Path(settings.report), b"", force=force)
+    if not settings.report:
+        return
+    report = Path(settings.report)
+    if same_file(report, data):
+        raise SettingsError(
+            f"{report}: the report would replace the data that is measured",
+            hint="name another file with --report",
+        )
+    check_output(report, b"", force=force)
 
 
 def _write_report(

@@ -38,11 +38,13 @@ def resumed_settings(now: Settings, then: Settings, report: Report) -> Settings:
         SettingsError: A setting that fixes the model or the order of the pairs is given anew.
     """
     merged = {table: dict(getattr(now, table)) for table in type(now).model_fields}
+    origins = dict(now._origins)
     for table in KEPT_TABLES:
         for key, value in getattr(then, table):
             given = getattr(getattr(now, table), key)
             if not _is_explicit(now.origin(table, key)) or given == value:
                 merged[table][key] = value
+                origins[f"{table}.{key}"] = then.origin(table, key)
             elif f"{table}.{key}" in CHANGEABLE:
                 report(Note(f"{table}.{key}: {given} from now on, {value} before"))
             else:
@@ -52,7 +54,7 @@ def resumed_settings(now: Settings, then: Settings, report: Report) -> Settings:
                     hint="leave it out, or start anew with --force",
                 )
     settings = Settings.model_validate(merged)
-    settings._origins.update(now._origins)
+    settings._origins.update(origins)
     return settings
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 SETTINGS, METRICS, CURVE, EVENTS = "settings.json", "metrics.jsonl", "loss.png", "tensorboard"
+OWN = (SETTINGS, METRICS, CURVE, EVENTS)
 
 
 class RunDirectory:
@@ -52,7 +53,8 @@ class RunDirectory:
         """Refuse a start that would lose an earlier run, or has nothing to go on from.
 
         Raises:
-            OutputError: It holds a run, and neither `resume` nor `force` is given.
+            OutputError: It holds a run, or files of something else under the names of a run's,
+                and neither `resume` nor `force` is given.
             CheckpointError: There is nothing to resume.
         """
         if resume and not self.last.exists():
@@ -65,6 +67,19 @@ class RunDirectory:
                 f"{self.path}: already holds a run",
                 hint="--resume continues it, --force replaces it, --run-dir DIR starts another",
             )
+        others = self._files_of_others()
+        if others and not resume and not force:
+            raise OutputError(
+                f"{self.path}: holds {', '.join(others)}, not from a run",
+                hint="--run-dir DIR names another directory, --force replaces what is in the way",
+            )
+
+    def _files_of_others(self) -> list[str]:
+        """What stands where a run's files would, in a directory that was not a run's."""
+        with contextlib.suppress(CheckpointError):
+            self.read_settings()
+            return []
+        return [name for name in OWN if (self.path / name).exists()]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -82,11 +97,14 @@ class RunDirectory:
             return
         import fcntl
 
-        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise output_error(self.path, error) from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise OutputError(
                     f"{self.path}: in use by another training run",
                     hint="wait for it, or name another directory with --run-dir",
@@ -124,13 +142,17 @@ class RunDirectory:
         """
         path = self.path / SETTINGS
         try:
-            return Settings.model_validate(json.loads(path.read_bytes())["settings"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            content = json.loads(path.read_bytes())
+            settings = Settings.model_validate(content["settings"])
+            for table, origins in content["origins"].items():
+                settings._origins |= {f"{table}.{key}": origin for key, origin in origins.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(
                 f"{path}: the run's settings cannot be read: {reason}",
                 hint="start anew with --force; the checkpoints can still be used for eval and chat",
             ) from error
+        return settings
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""

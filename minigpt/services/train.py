@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +133,6 @@ def train(
             if resume:
                 settings = resumed_settings(settings, run.read_settings(), report)
             build_missing(settings, report)
-            if not resume:
-                run.clear()
             runtime.barrier()
             return _train(settings, run, runtime, resume=resume, report=report)
 
@@ -162,6 +160,8 @@ def _train(
         if checkpoint is not None:
             _restore(trainer, checkpoint, data, report)
         if runtime.is_main:
+            if not resume:
+                run.clear()  # not before the new run has all that it needs
             run.write_settings(settings, _facts(trainer, data))
             run.open_tensorboard(settings.train.tensorboard, step=trainer.state.step)
             run.cut_metrics(trainer.state.step)
@@ -198,8 +198,8 @@ def _model(settings: Settings, data: TrainingData, checkpoint: Checkpoint | None
             f"{settings.data.vocab} is {data.vocab.sha256[:12]}",
             hint="restore that vocabulary file, or start anew with --force",
         )
-    model = checkpoint.build()
-    return model.requires_grad_()
+    config = checkpoint.config.model_copy(update={"dropout": settings.model.dropout})
+    return replace(checkpoint, config=config).build().requires_grad_()
 
 
 def _restore(trainer: Trainer, checkpoint: Checkpoint, data: TrainingData, report: Report) -> None:

@@ -131,7 +131,7 @@ class Trainer:
         self.steps = settings.epochs * self.batches_per_epoch
         default = MICRO_BATCH_TOKENS[runtime.device.type]
         self.micro_batch_tokens = settings.micro_batch_tokens or default
-        self._pending: list[Tensor] = []  # losses of steps that have not been read back
+        self._pending: list[Tensor] = []  # loss and gradient norm of steps not yet read back
         self._pending_tokens: list[int] = []
         self._newest_loss = math.nan
         self._clock = _Clock()
@@ -143,7 +143,8 @@ class Trainer:
             Why it ended: "finished", "early" (patience) or "stopped" (`should_stop`; saved).
 
         Raises:
-            DivergedError: The loss is no longer a number; what was saved before stays good.
+            DivergedError: The loss or gradient is no longer a number; what was saved before is
+                good.
         """
         if self.runtime.compiles(self.steps - self.state.step):
             self.report(Note("compiling the model; the first steps take about half a minute"))
@@ -151,6 +152,8 @@ class Trainer:
         self._clock.restart()
         if self._validation_is_due():  # stopped between the step and its validation
             self._validate()
+        if self._patience_is_over():
+            return "early"
         while self.state.epoch <= self.settings.epochs:
             for rows in self._remaining_batches():
                 self._train_step(rows)
@@ -209,14 +212,14 @@ class Trainer:
         for part in self._parts(rows):
             nats += self._backward(part, counted)
         self._sum_over_ranks(nats)
-        if settings.grad_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip)
+        limit = settings.grad_clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         factor = learning_rate_factor(state.step, steps=self.steps, settings=settings)
         set_learning_rate(self.optimizers, factor)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        self._pending.append(nats)
+        self._pending.append(torch.stack([nats, norm]))
         self._pending_tokens.append(counted)
         if self.runtime.device.type == "cpu":
             self._read_losses()
@@ -249,10 +252,13 @@ class Trainer:
         if not self._pending:
             return
         first = self.state.step - len(self._pending) + 1
-        all_nats = torch.stack(self._pending).tolist()
-        for step, nats in enumerate(all_nats, start=first):
+        losses_and_norms = torch.stack(self._pending).tolist()
+        for step, (nats, norm) in enumerate(losses_and_norms, start=first):
             if not math.isfinite(nats):
-                raise self._diverged(step)
+                raise self._diverged(step, "loss")
+            if not math.isfinite(norm):  # it made the weights NaN: they must not be saved
+                raise self._diverged(step, "gradient")
+        all_nats = [nats for nats, _ in losses_and_norms]
         for nats, tokens in zip(all_nats, self._pending_tokens, strict=True):
             self.state.epoch_nats += nats
             self.state.epoch_tokens += tokens
@@ -263,10 +269,10 @@ class Trainer:
         self._pending.clear()
         self._pending_tokens.clear()
 
-    def _diverged(self, step: int) -> DivergedError:
+    def _diverged(self, step: int, what: str) -> DivergedError:
         rate = self.optimizers[0].param_groups[0]["lr"]
         return DivergedError(
-            f"step {step}: the loss is not a number (learning rate {rate:.2g})",
+            f"step {step}: the {what} is not a number (learning rate {rate:.2g})",
             hint=f"train again with --learning-rate {self.settings.learning_rate / 3:.1g}; "
             f"checkpoints saved before step {step} are good",
         )
