@@ -98,7 +98,7 @@ def _read_environment() -> Layer:
         values: Layer = EnvSettingsSource(Layered)()
     except SourceError as error:
         raise SettingsError(
-            f"environment: {error}", hint="lists are written as JSON: '[\"f1=0.5\"]'"
+            f"environment: {error}", hint="lists are written as JSON: '[\"character_f1=0.5\"]'"
         ) from error
     return values
 

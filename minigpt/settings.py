@@ -139,10 +139,10 @@ class TrainSettings(Section):
     """Longest pair in tokens, with its two separators; longer pairs are counted and left out."""
     loss_on: Literal["all", "answer"] = "all"
     """Tokens that the model learns to predict: all, or only the answer and its stop."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """AdamW for all parameters, or Muon for the blocks' matrices and AdamW for the rest."""
-    learning_rate: PositiveFloat = 1e-3
-    """Highest learning rate of AdamW."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """Muon for the blocks' matrices and AdamW for the rest, or AdamW for all parameters."""
+    learning_rate: PositiveFloat = 3e-3
+    """Highest learning rate of AdamW; 1e-3 or less suits it where it has all parameters."""
     muon_learning_rate: PositiveFloat = 0.02
     """Highest learning rate of Muon."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -182,7 +182,10 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if _digest(tensors, metadata) != metadata["training_sha256"]:
         raise CheckpointError(f"{path}: damaged: its sha256 does not match", hint=DAMAGED_HINT)
     plain = {name.removeprefix(TRAINING): tensor for name, tensor in tensors.items()}
-    state: dict[str, Any] = json.loads(metadata["state"])
+    try:
+        state: dict[str, Any] = dict(json.loads(metadata["state"]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}", hint=DAMAGED_HINT) from error
     return plain, state
 
 

@@ -47,8 +47,14 @@ class GPTConfig(Section):
         return self.n_embd // self.n_head
 
     @property
+    def block_matrix_parameters(self) -> int:
+        """Number of parameters in the blocks' matrices: qkv and output projection, and the MLP."""
+        return self.n_layer * (3 + 1 + 4 + 4) * self.n_embd**2
+
+    @property
     def parameters(self) -> int:
         """Number of parameters; the output layer shares those of the token embedding."""
         C = self.n_embd
-        block = (2 * C) * 2 + (C * 3 * C + 3 * C) + C * C + (C * 4 * C) * 2
-        return self.vocab_size * C + self.block_size * C + self.n_layer * block + 2 * C
+        vectors = 2 * (2 * C) + 3 * C  # of a block: two LayerNorms and the bias of qkv
+        embeddings = (self.vocab_size + self.block_size) * C
+        return embeddings + self.block_matrix_parameters + self.n_layer * vectors + 2 * C

@@ -118,11 +118,14 @@ class RunRecorder:
         )
         self.report(Saved(self.run.last))
 
-    def close(self) -> None:
+    def draw(self) -> None:
         """Draw the loss curve, if there is one and matplotlib is installed."""
         if self.runtime.is_main:
-            self.run.close()
             draw_curve(self.run, vocab_size=self.data.vocab.size)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.run.close()
 
     def _info(self, trainer: "Trainer", validation: Validation | None) -> CheckpointInfo:
         return CheckpointInfo(

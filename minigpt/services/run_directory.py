@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import platform
 import shutil
@@ -23,6 +24,8 @@ from minigpt.settings import Settings
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
+
+logger = logging.getLogger(__name__)
 
 SETTINGS, METRICS, CURVE, EVENTS = "settings.json", "metrics.jsonl", "loss.png", "tensorboard"
 OWN = (SETTINGS, METRICS, CURVE, EVENTS)
@@ -109,9 +112,18 @@ class RunDirectory:
                     f"{self.path}: in use by another training run",
                     hint="wait for it, or name another directory with --run-dir",
                 ) from error
+            except OSError:  # some network file systems have no locks
+                logger.warning("%s: cannot be locked; start no second run in it", self.path)
+            self._remove_unfinished()
             yield
         finally:
             os.close(descriptor)
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a run that was killed while it saved left half-written."""
+        for name in (BEST, LAST, SETTINGS, METRICS, CURVE):
+            for path in self.path.glob(f".{name}.*"):
+                path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove what an earlier run left, and nothing else."""

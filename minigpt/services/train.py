@@ -22,6 +22,7 @@ from minigpt.services.run_directory import RunDirectory, machine, versions
 from minigpt.services.signals import stop_on_signals
 from minigpt.settings import Settings, TrainSettings
 from minigpt.training.loop import Trainer, TrainState
+from minigpt.training.optimizer import moment_numbers
 
 MEMORY_HINT = "lower --micro-batch-tokens (the result stays the same), or choose a smaller --size"
 
@@ -168,6 +169,7 @@ def _train(
         report(_started(trainer))
         try:
             outcome = trainer.fit()
+            recorder.draw()
         finally:
             recorder.close()
     if outcome == "stopped":
@@ -294,7 +296,8 @@ def dry_run(settings: Settings, *, report: Report = ignore) -> DryRunResult:
     runtime = Runtime.resolve(settings.runtime, training=True)
     data = read_training_data(settings, report)
     config = GPTConfig.from_settings(settings.model, vocab_size=data.vocab.size)
-    moments = 8  # bytes: AdamW keeps two float32 numbers per parameter
+    weights = 4 * config.parameters  # bytes, float32
+    moments = 4 * moment_numbers(config, settings.train.optimizer)
     return DryRunResult(
         parameters=config.parameters,
         n_layer=config.n_layer,
@@ -309,6 +312,6 @@ def dry_run(settings: Settings, *, report: Report = ignore) -> DryRunResult:
         steps=settings.train.epochs * math.ceil(data.train_set.n_pairs / settings.train.batch_size),
         device=runtime.device_name,
         dtype=runtime.dtype_name,
-        state_bytes=config.parameters * (4 + 4 + moments),
-        disk_bytes=config.parameters * (4 + 4 + moments),
+        state_bytes=2 * weights + moments,
+        disk_bytes=2 * weights + moments,
     )

@@ -31,15 +31,18 @@ class Batch:
         input_ids: [B, T] int64, padded on the right.
         targets: [B, T] int64; places that do not count are IGNORE_INDEX.
         is_answer: [B, T] boolean, True where the target belongs to the answer or is its stop.
+        counted: [N] int64 places of the flattened [B · T] whose targets count: found on the CPU,
+            so that no device has to wait for their number.
     """
 
     input_ids: Tensor
     targets: Tensor
     is_answer: Tensor
+    counted: Tensor
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
-        tensors = (self.input_ids, self.targets, self.is_answer)
+        tensors = (self.input_ids, self.targets, self.is_answer, self.counted)
         if device.type == "cuda":
             moved = (t.pin_memory().to(device, non_blocking=True) for t in tensors)
             return type(self)(*moved)
@@ -55,11 +58,12 @@ def collate(dataset: TokenizedDataset, rows: Rows, *, loss_on: LossOn = "all") -
     ids = np.where(real, dataset.ids[np.where(real, places, 0)], PAD_ID).astype(np.int64)
     is_answer = real & (columns >= dataset.prompt_lengths[rows][:, None])
     counted = is_answer if loss_on == "answer" else real
-    targets = np.where(counted, ids, IGNORE_INDEX)
+    targets = np.where(counted, ids, IGNORE_INDEX)[:, 1:]
     return Batch(
         input_ids=torch.from_numpy(ids[:, :-1].copy()),
-        targets=torch.from_numpy(targets[:, 1:].copy()),
+        targets=torch.from_numpy(targets.copy()),
         is_answer=torch.from_numpy(is_answer[:, 1:].copy()),
+        counted=torch.from_numpy(np.flatnonzero(targets != IGNORE_INDEX)),
     )
 
 

@@ -242,8 +242,9 @@ class Trainer:
         batch = collate(self.train_set, rows, loss_on=self.settings.loss_on)
         batch = batch.to(self.runtime.device)
         with self.runtime.autocast():
-            logits = self.model(batch.input_ids)
-        nats, _ = token_loss(logits, batch.targets)
+            hidden = self.model.hidden_states(batch.input_ids).flatten(0, 1)
+            logits = self.model.lm_head(hidden[batch.counted])  # only where a target counts
+        nats, _ = token_loss(logits, batch.targets.flatten()[batch.counted])
         torch.autograd.backward(nats / max(1, counted))
         return nats.detach()
 
@@ -336,6 +337,8 @@ class Trainer:
                 report=self.report,
             )
         loss = validation.on(self.settings.loss_on).loss
+        if not math.isfinite(loss):
+            raise self._diverged(self.state.step, "validation loss")
         is_best = loss < self.state.best_loss
         if is_best:
             self.state.best_loss, self.state.best_loss_answer = loss, validation.answer.loss

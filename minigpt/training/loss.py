@@ -11,14 +11,14 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """The cross-entropy of each place, 0 where the target does not count.
 
     Args:
-        logits: [B, T, V], any float type; computed in float32.
-        targets: [B, T] int64; places equal to IGNORE_INDEX do not count.
+        logits: [..., V], any float type; computed in float32.
+        targets: [...] int64; places equal to IGNORE_INDEX do not count.
 
     Returns:
-        [B, T] float32, in nats.
+        [...] float32, in nats.
     """
     losses = F.cross_entropy(
-        logits.flatten(0, 1).float(),
+        logits.flatten(0, -2).float(),
         targets.flatten(),
         ignore_index=IGNORE_INDEX,
         reduction="none",
@@ -30,8 +30,8 @@ def token_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Sum the cross-entropy of the counted tokens.
 
     Args:
-        logits: [B, T, V], any float type; the sum is taken in float32.
-        targets: [B, T] int64; places equal to IGNORE_INDEX do not count.
+        logits: [..., V], any float type; the sum is taken in float32.
+        targets: [...] int64; places equal to IGNORE_INDEX do not count.
 
     Returns:
         The sum in nats and the number of counted tokens, both [] on the device of `logits`.

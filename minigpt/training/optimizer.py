@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.settings import TrainSettings
 
@@ -42,6 +43,12 @@ def build_optimizers(model: GPT, settings: TrainSettings) -> list[Optimizer]:
 
 def _block_matrices(model: GPT) -> list[nn.Parameter]:
     return [p for p in model.transformer.blocks.parameters() if p.dim() == 2]
+
+
+def moment_numbers(config: GPTConfig, optimizer: str) -> int:
+    """How many numbers the optimizers keep: AdamW two for a parameter, Muon one for a matrix."""
+    matrices = config.block_matrix_parameters if optimizer == "muon" else 0
+    return 2 * config.parameters - matrices
 
 
 def learning_rate_factor(step: int, *, steps: int, settings: TrainSettings) -> float:

@@ -158,7 +158,7 @@ def test_options_reach_the_service(run: Run, fake_service: Fake) -> None:
 
     fake_service("evaluate", evaluate=evaluate)
     fails = ["--fail-under", "f1=0.5", "--fail-under", "val_loss=3"]
-    done = run("eval", "exam.jsonl", "--no-generate", "--limit", "9", "--strict", *fails)
+    done = run("eval", "exam.jsonl", "--no-generate", "--limit", "9", "--strict", *fails, "--json")
     assert done.code == 0
     assert got["file"] == Path("exam.jsonl")
     assert got["settings"].eval.fail_under == ("f1=0.5", "val_loss=3")

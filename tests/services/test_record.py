@@ -1,0 +1,97 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minigpt.errors import InterruptedRunError
+from minigpt.events import Event, Validated
+from minigpt.model.checkpoint import load_checkpoint
+from minigpt.services.prepare import read_training_data, target_counts
+from minigpt.services.train import train
+from tests.services.tiny import Finished, metrics, stops_after, tiny_settings
+
+
+def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard would show: (step, value) by tag."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(directory)).Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorBoard's own
+def test_tensorboard_shows_the_tutorials_tags_once_per_step(root: Path) -> None:
+    pytest.importorskip("tensorboard")
+    settings = tiny_settings(root, train__tensorboard="on", train__epochs=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minigpt.services.train.stop_on_signals", stops_after(6))
+        with pytest.raises(InterruptedRunError):
+            train(settings)
+    train(settings, resume=True)
+    shown = scalars(root / "output" / "tensorboard")
+    rows = metrics(root / "output")
+    for tag, name in (("Loss/train", "train_loss"), ("Loss/val", "val_loss")):
+        assert [step for step, _ in shown[tag]] == [4, 8, 12]
+        assert [value for _, value in shown[tag]] == pytest.approx([row[name] for row in rows])
+
+
+def test_no_tensorboard_where_none_is_wanted(finished: Finished) -> None:
+    assert not (finished.run_dir / "tensorboard").exists()
+
+
+def test_best_is_the_model_of_the_best_validation(root: Path) -> None:
+    train(tiny_settings(root, train__learning_rate=0.3, train__epochs=4, train__validate_every=2))
+    rows = metrics(root / "output")
+    info = load_checkpoint(root / "output" / "best.safetensors").info
+    best = min(rows, key=lambda row: row["val_loss"])
+    assert [row["step"] for row in rows] == list(range(2, 17, 2))
+    assert (info.step, info.val_loss) == (best["step"], best["val_loss"])
+    assert [row["step"] for row in rows if row["best"]][-1] == best["step"]
+
+
+def test_the_best_is_chosen_by_the_loss_that_is_learnt(root: Path) -> None:
+    result = train(tiny_settings(root, train__loss_on="answer", train__epochs=3))
+    rows = metrics(root / "output")
+    assert result.best_val_loss == min(row["val_loss_answer"] for row in rows)
+    assert load_checkpoint(root / "output").info.loss_on == "answer"
+
+
+def test_checkpoints_know_where_they_come_from(finished: Finished) -> None:
+    data = read_training_data(finished.settings, lambda event: None)
+    for name in ("best.safetensors", "last.safetensors"):
+        checkpoint = load_checkpoint(finished.run_dir / name)
+        assert checkpoint.vocab == data.vocab
+        assert checkpoint.info.max_length == 32
+        assert checkpoint.info.data_sha256 == data.train_set.sha256
+        assert checkpoint.info.unigram == target_counts(data.train_set, data.vocab.size)
+
+
+def test_the_training_loss_is_the_mean_over_the_targets_of_the_epoch(root: Path) -> None:
+    steps = 4
+    whole = tiny_settings(root, train__epochs=1, train__validate_every=1)
+    train(whole)
+    rows = metrics(root / "output")
+    assert len(rows) == steps
+    tokens = np.diff([0, *(row["tokens"] for row in rows)])
+    sums = [row["train_loss"] * row["tokens"] for row in rows]
+    per_step = np.diff([0.0, *sums]) / tokens
+    assert rows[-1]["train_loss"] == pytest.approx(np.average(per_step, weights=tokens))
+    assert all(0 < loss < 10 and math.isfinite(loss) for loss in per_step)
+
+
+def test_a_sample_is_what_the_greedy_model_says(root: Path) -> None:
+    events: list[Event] = []
+    train(tiny_settings(root, train__epochs=1, train__show_samples=3), report=events.append)
+    (validated,) = (event for event in events if isinstance(event, Validated))
+    data = read_training_data(tiny_settings(root), lambda event: None)
+    expected = {pair.question: pair.answer for pair in data.val_pairs}
+    assert {sample.question: sample.expected for sample in validated.samples} == expected
+
+
+def test_samples_do_not_change_what_is_learnt(finished: Finished, root: Path) -> None:
+    train(tiny_settings(root, train__show_samples=0))
+    assert metrics(root / "output") == metrics(finished.run_dir)
