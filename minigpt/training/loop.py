@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -26,6 +25,7 @@ from minigpt.training.batches import (
     micro_batches,
     padding_share,
 )
+from minigpt.training.clock import Clock
 from minigpt.training.loss import token_loss
 from minigpt.training.optimizer import (
     build_optimizers,
@@ -36,7 +36,6 @@ from minigpt.training.optimizer import (
 )
 from minigpt.training.validation import Validation, validate
 
-REPORT_EVERY_S = 0.5
 CHECK_STOP_EVERY = 8  # steps, when several processes have to agree on it
 FIRST_LOSS_TOLERANCE = 0.5  # nats around ln V
 MICRO_BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192, "cuda": 65_536}
@@ -134,7 +133,7 @@ class Trainer:
         self._pending: list[Tensor] = []  # loss and gradient norm of steps not yet read back
         self._pending_tokens: list[int] = []
         self._newest_loss = math.nan
-        self._clock = _Clock()
+        self._clock = Clock()
 
     def fit(self) -> str:
         """Train.
@@ -326,7 +325,7 @@ class Trainer:
 
     def _validate(self) -> None:
         self._read_losses()
-        self._clock.pause(self.state)
+        self.state.seconds += self._clock.pause()
         self.state.validated_step = self.state.step
         with self.runtime.uncompiled():
             validation = validate(
@@ -355,45 +354,6 @@ class Trainer:
 
     def _save(self) -> None:
         self._read_losses()
-        self._clock.pause(self.state)
+        self.state.seconds += self._clock.pause()
         self.recorder.save(self)
         self._clock.restart()
-
-
-class _Clock:
-    """Training time without the pauses for validation, and the rates over it."""
-
-    def __init__(self) -> None:
-        self._started = self._reported = self._saved = time.monotonic()
-        self._tokens = self._tokens_reported = self._steps = 0
-        self._seconds = 0.0
-
-    def restart(self) -> None:
-        self._started = self._reported = self._saved = time.monotonic()
-        self._tokens_reported = self._tokens
-
-    def pause(self, state: TrainState) -> None:
-        spent = time.monotonic() - self._started
-        self._seconds += spent
-        state.seconds += spent
-
-    def count(self, tokens: int) -> None:
-        self._tokens += tokens
-        self._steps += 1
-
-    def report_is_due(self) -> bool:
-        return time.monotonic() - self._reported >= REPORT_EVERY_S
-
-    def save_is_due(self, every_s: float) -> bool:
-        return 0 < every_s <= time.monotonic() - self._saved
-
-    def tokens_per_s(self) -> float:
-        """Since the previous call."""
-        now = time.monotonic()
-        rate = (self._tokens - self._tokens_reported) / max(1e-9, now - self._reported)
-        self._reported, self._tokens_reported = now, self._tokens
-        return rate
-
-    def seconds_per_step(self) -> float:
-        spent = self._seconds + time.monotonic() - self._started
-        return spent / max(1, self._steps)

@@ -78,7 +78,7 @@ def test_a_run_stopped_after_every_step_continues_exactly(finished: Finished, ro
 def test_every_recorded_step_is_the_same_after_resuming(
     tmp_path: Path, finished: Finished, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    monkeypatch.setattr("minigpt.training.loop.REPORT_EVERY_S", 0)
+    monkeypatch.setattr("minigpt.training.clock.REPORT_EVERY_S", 0)
     runs = []
     for name in ("whole", "cut"):
         root = tmp_path / name
