@@ -17,6 +17,7 @@ from corpus_checks import CHECKS
 from corpus_exam import ExamQuestion, fact_exam, unknown_exam
 from corpus_sources import (
     SOURCES,
+    UNKNOWN,
     Item,
     Pair,
     SourceError,
@@ -30,11 +31,6 @@ from corpus_sources import (
 
 HERE = Path(__file__).resolve().parent
 COUNTS = re.compile(r"(?<=<!-- counts -->\n).*?(?=\n<!-- end of counts -->)", re.DOTALL)
-SMALL_TABLE = 40  # rows
-WORDINGS, WORDINGS_SMALL = 2, 3
-"""In how many wordings a fact is asked. What a question means is learnt from all the rows of a
-table together, which meet all its wordings; two for each fact keep the corpus small enough to be
-learnt in minutes. Small tables have fewer rows to meet their wordings in and get three."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,6 +43,12 @@ class Corpus:
     pairs: list[Pair]
     """Facts and talk together, in the order of the file."""
     exam: list[ExamQuestion]
+
+    @property
+    def facts(self) -> dict[tuple[str, str, str], str]:
+        """The topic of each fact; that an invented name is unknown is none."""
+        items = (item for item in self.items if item.table.topic != UNKNOWN)
+        return {item.fact: item.table.topic for item in items}
 
     def files(self, folder: Path) -> dict[str, bytes]:
         """The bytes of each file that is written; the README is the folder's with new counts."""
@@ -85,8 +87,7 @@ def build(sources: Path = SOURCES) -> Corpus:
 
 def fact_pairs(item: Item) -> list[Pair]:
     """The fact asked in a few of its wordings, each answered in another phrasing."""
-    count = WORDINGS_SMALL if len(item.table.rows) < SMALL_TABLE else WORDINGS
-    questions = item.drawn(item.ask.questions)[:count]
+    questions = item.drawn(item.ask.questions)[: item.table.wordings]
     answers = item.drawn(item.ask.answers)
     return [
         Pair(
@@ -105,7 +106,7 @@ def topic_table(corpus: Corpus) -> str:
     """Counts by topic, as they stand in the README."""
     counts = [
         Counter(pair.topic for pair in corpus.pairs),
-        Counter(topic for topic, _ in {(item.table.topic, item.fact) for item in corpus.items}),
+        Counter(corpus.facts.values()),
         Counter(pair.topic for pair in corpus.talk),
         Counter(entry.topic for entry in corpus.exam),
     ]

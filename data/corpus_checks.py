@@ -48,7 +48,7 @@ def large_enough(corpus: "Corpus") -> Iterator[str]:
     """24,000 pairs, 12 topics and all that are promised, 4,000 facts and 4,000 written pairs."""
     for name, count, least in (
         ("pairs", len({(p.question, p.answer) for p in corpus.pairs}), 24_000),
-        ("facts", len({item.fact for item in corpus.items}), 4_000),
+        ("facts", len(corpus.facts), 4_000),
         ("hand-written pairs", len(corpus.talk), 4_000),
         ("topics", len({p.topic for p in corpus.pairs}), 12),
         ("characters", len({c for p in corpus.pairs for c in p.question + p.answer}), 3_000),

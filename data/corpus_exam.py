@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus_sources import (
+    UNKNOWN,
     Ask,
     Item,
     SourceError,
@@ -19,7 +20,6 @@ from corpus_sources import (
 )
 
 FACT_QUESTIONS = 1_300
-UNKNOWN = "不知道"
 
 
 @dataclass(frozen=True, slots=True)

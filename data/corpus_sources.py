@@ -14,6 +14,11 @@ from typing import Any
 SOURCES = Path(__file__).resolve().parent / "sources"
 SEED = "minigpt corpus 1"
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
+UNKNOWN = "不知道"
+"""The topic of what nobody can know; a table of this topic holds invented names, not facts."""
+WORDINGS = 5
+"""In how many wordings a fact is asked. A model that is asked in wordings of its own wants many:
+at the same number of training tokens, six for each fact gave more right answers than three."""
 
 
 class SourceError(Exception):
@@ -55,6 +60,8 @@ class Table:
     subject: str
     rows: tuple[Mapping[str, str], ...]
     asks: tuple[Ask, ...]
+    wordings: int = WORDINGS
+    """In how many of its wordings each ask is asked about a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,8 @@ def _read_table(stem: Path) -> Table | None:
         raise SourceError(f"facts/{stem.name}.csv: subject empty or given twice: {repeated}")
     asks = tuple(read_ask(entry, set(header), stem.name) for entry in sheet["ask"])
     used = tuple(ask for ask, entry in zip(asks, sheet["ask"], strict=True) if entry.get("use", 1))
-    table = Table(stem.name, sheet["topic"], header[0], rows, used)
+    wordings = sheet.get("wordings", WORDINGS)
+    table = Table(stem.name, sheet["topic"], header[0], rows, used, wordings)
     return table if sheet.get("use", True) else None
 
 

@@ -88,6 +88,20 @@ def test_a_table_can_be_left_out(tmp_path: Path) -> None:
     assert read_tables(tmp_path) == []
 
 
+def test_a_table_of_invented_names_has_its_own_number_of_wordings_and_no_facts(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "rivers.csv").write_text("river,sea\n长江,东海\n", encoding="utf-8")
+    unknown = ASK.replace("地理", build_corpus.UNKNOWN)
+    (tmp_path / "rivers.toml").write_text("wordings = 2\n" + unknown, encoding="utf-8")
+    (table,) = read_tables(tmp_path)
+
+    (item,) = items_of(table, table.asks[0])
+
+    assert len(build_corpus.fact_pairs(item)) == 2
+    assert build_corpus.Corpus([table], [], [item], [], []).facts == {}
+
+
 @pytest.mark.parametrize(
     ("rows", "ask", "named"),
     [
