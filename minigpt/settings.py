@@ -143,13 +143,13 @@ class TrainSettings(Section):
     """Muon for the blocks' matrices and AdamW for the rest, or AdamW for all parameters."""
     learning_rate: PositiveFloat = 3e-3
     """Highest learning rate of AdamW; 1e-3 or less suits it where it has all parameters."""
-    muon_learning_rate: PositiveFloat = 0.02
+    muon_learning_rate: PositiveFloat = 0.01
     """Highest learning rate of Muon."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warm-up, to zero over the planned steps."""
     warmup_steps: NonNegativeInt = 50
     """Optimizer steps over which the learning rate rises linearly from zero; 0 is off."""
-    weight_decay: NonNegativeFloat = 0.1
+    weight_decay: NonNegativeFloat = 0.02
     """Decoupled weight decay of the matrices; biases and norms have none."""
     grad_clip: NonNegativeFloat = 1.0
     """Largest norm of the whole gradient; 0 is off."""

@@ -8,7 +8,7 @@ import pytest
 import build_corpus
 import corpus_exam
 from corpus_checks import CHECKS, Check, alike, flaws, normalise, one_answer_each
-from corpus_sources import Ask, Item, Pair, SourceError, Table, items_of, read_tables
+from corpus_sources import UNKNOWN, Ask, Item, Pair, SourceError, Table, items_of, read_tables
 
 DATA = Path(build_corpus.__file__).parent
 ASK = """
@@ -92,7 +92,7 @@ def test_a_table_of_invented_names_has_its_own_number_of_wordings_and_no_facts(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "rivers.csv").write_text("river,sea\n长江,东海\n", encoding="utf-8")
-    unknown = ASK.replace("地理", build_corpus.UNKNOWN)
+    unknown = ASK.replace("地理", UNKNOWN)
     (tmp_path / "rivers.toml").write_text("wordings = 2\n" + unknown, encoding="utf-8")
     (table,) = read_tables(tmp_path)
 
