@@ -26,6 +26,8 @@ TopP = Annotated[float, Field(gt=0, le=1)]
 Penalty = Annotated[float, Field(ge=1, le=10)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 SeedOrFresh = Annotated[int, Field(ge=-1, lt=2**63)]
+Layers = Annotated[int, Field(ge=0, le=1_000)]
+Width = Annotated[int, Field(ge=0, le=65_536)]
 Length = Annotated[int, Field(ge=4, le=65_536)]
 
 
@@ -107,21 +109,41 @@ class StatsSettings(Section):
         return value
 
 
+SIZES = {"base": (6, 8, 768), "small": (6, 6, 384), "tiny": (4, 4, 256)}
+"""Layers, heads and width of each `[model] size`."""
+
+
 class ModelSettings(Section):
     """The shape of the model."""
 
     size: Literal["base", "small", "tiny"] = "base"
     """Layers, heads and width together: base 6, 8, 768; small 6, 6, 384; tiny 4, 4, 256."""
-    n_layer: NonNegativeInt = 0
+    n_layer: Layers = 0
     """Number of blocks; 0 takes that of the size."""
     n_head: NonNegativeInt = 0
     """Number of attention heads in a block; 0 takes that of the size."""
-    n_embd: NonNegativeInt = 0
+    n_embd: Width = 0
     """Width of the embeddings; 0 takes that of the size."""
     block_size: Length = 256
     """Number of positions the model has: the longest sequence it could ever see, in tokens."""
     dropout: Fraction = 0.1
     """Share of activations set to zero while training, against over-fitting."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Layers, heads and width: those of the size; a key given beside it wins."""
+        given = (self.n_layer, self.n_head, self.n_embd)
+        n_layer, n_head, n_embd = (
+            key or default for key, default in zip(given, SIZES[self.size], strict=True)
+        )
+        return n_layer, n_head, n_embd
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        _, n_head, n_embd = self.shape
+        if n_embd % n_head:
+            raise ValueError(f"n_embd {n_embd} is not a multiple of n_head {n_head}")
+        return self
 
 
 class TrainSettings(Section):

@@ -21,6 +21,8 @@ OTHERS: dict[str, tuple[Any, Any, Any]] = {
     "vocab.max_size": (100, 101, 102),
     "train.max_length": (100, 101, 102),
     "model.block_size": (300, 301, 302),
+    "model.n_head": (2, 4, 6),
+    "model.n_embd": (64, 128, 256),
     "chat.top_p": (0.7, 0.8, 0.9),
     "chat.repetition_penalty": (1.1, 1.2, 1.3),
 }
@@ -192,3 +194,19 @@ def test_settings_are_frozen_and_closed() -> None:
         assert isinstance(section, BaseModel)
         assert section.model_config["frozen"] is True
         assert section.model_config["extra"] == "forbid"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"n_head": 7}, "n_embd 768 is not a multiple of n_head 7"),
+        ({"size": "tiny", "n_embd": 30}, "n_embd 30 is not a multiple of n_head 4"),
+        ({"n_layer": 5_000}, "model.n_layer"),
+        ({"n_embd": 100_000}, "model.n_embd"),
+    ],
+)
+def test_a_shape_that_no_model_has_is_a_settings_error(
+    model: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings({"model": model})

@@ -6,9 +6,6 @@ from pydantic import Field, PositiveInt, model_validator
 
 from minigpt.settings import Fraction, Length, ModelSettings, Section
 
-# (n_layer, n_head, n_embd)
-SIZES = {"base": (6, 8, 768), "small": (6, 6, 384), "tiny": (4, 4, 256)}
-
 Width = Annotated[int, Field(gt=0, le=65_536)]
 
 
@@ -30,14 +27,14 @@ class GPTConfig(Section):
 
     @classmethod
     def from_settings(cls, settings: ModelSettings, *, vocab_size: int) -> Self:
-        """The sizes that `[model]` asks for: those of its `size`, a key given beside it wins."""
-        n_layer, n_head, n_embd = SIZES[settings.size]
+        """The sizes that `[model]` asks for."""
+        n_layer, n_head, n_embd = settings.shape
         return cls(
             vocab_size=vocab_size,
             block_size=settings.block_size,
-            n_layer=settings.n_layer or n_layer,
-            n_head=settings.n_head or n_head,
-            n_embd=settings.n_embd or n_embd,
+            n_layer=n_layer,
+            n_head=n_head,
+            n_embd=n_embd,
             dropout=settings.dropout,
         )
 

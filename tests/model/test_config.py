@@ -2,9 +2,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from minigpt.model.config import SIZES, GPTConfig
+from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.settings import ModelSettings
+from minigpt.settings import SIZES, ModelSettings
 
 
 def test_the_tutorials_model_has_46_403_328_parameters() -> None:
