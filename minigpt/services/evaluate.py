@@ -181,10 +181,9 @@ def _read(
 
 
 def _losses(validation: Validation, pairs: Sequence[QAPair]) -> dict[str, float]:
-    characters = {
-        "answer": sum(len(pair.answer) for pair in pairs),
-        "all": sum(len(pair.question) + len(pair.answer) for pair in pairs),
-    }
+    answers = sum(len(pair.answer) for pair in pairs)
+    asked = sum(len(pair.question) - 1 for pair in pairs)  # nothing predicts the first character
+    characters = {"answer": answers, "all": answers + asked}
     metrics = {}
     for part, surprise in (("answer", validation.answer), ("all", validation.all)):
         metrics[f"loss_{part}"] = surprise.loss

@@ -78,6 +78,10 @@ def test_perplexity_and_bits_are_the_loss_in_other_units(finished: Finished) -> 
     assert found["bits_per_character_answer"] == pytest.approx(
         nats / math.log(2) / sum(map(len, answers))
     )
+    texts = [json.loads(line)["question"] + json.loads(line)["answer"] for line in lines]
+    predicted = sum(len(text) - 1 for text in texts)  # nothing stands before the first character
+    nats = found["loss_all"] * sum(len(text) + 1 for text in texts)
+    assert found["bits_per_character_all"] == pytest.approx(nats / math.log(2) / predicted)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 64])
