@@ -143,10 +143,20 @@ def resolve_checkpoint(path: Path) -> Path:
     """
     if os.path.isdir(path):  # unlike Path.is_dir, False for a path that cannot be looked up
         if not (path / BEST).exists():
-            raise CheckpointError(f"{path}: no {BEST} in this directory", hint=TRAIN_HINT)
+            raise _without_best(path)
         path = path / BEST
     check_input(path, error=CheckpointError, what="the checkpoint", hint=TRAIN_HINT)
     return path
+
+
+def _without_best(directory: Path) -> CheckpointError:
+    last = directory / LAST
+    if last.exists():
+        return CheckpointError(
+            f"{directory}: no {BEST} there, the run has not been validated yet",
+            hint=f"continue it with `minigpt train --resume`, or give --checkpoint {last}",
+        )
+    return CheckpointError(f"{directory}: no {BEST} in this directory", hint=TRAIN_HINT)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -331,7 +331,7 @@ def test_safetensors_of_others_are_no_checkpoints(tmp_path: Path) -> None:
 
 def test_run_directory_names_its_best(checkpoint_path: Path) -> None:
     directory = checkpoint_path.parent
-    with pytest.raises(CheckpointError, match=f"no {BEST} in this directory"):
+    with pytest.raises(CheckpointError, match=f"no {BEST}"):
         resolve_checkpoint(directory)
     checkpoint_path.rename(directory / BEST)
     assert resolve_checkpoint(directory) == resolve_checkpoint(directory / BEST) == directory / BEST
@@ -415,3 +415,12 @@ def test_kill_during_save_leaves_a_whole_file(tmp_path: Path) -> None:
             announced = [1, *map(int, process.stdout.read().split())]
         # A file that was announced is there; a later one may have come in its place.
         assert load_checkpoint(path).info.step in (announced[-1], announced[-1] + 1)
+
+
+def test_a_run_stopped_before_its_first_validation_names_its_last_checkpoint(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "last.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="not been validated yet") as caught:
+        resolve_checkpoint(tmp_path)
+    assert str(tmp_path / "last.safetensors") in caught.value.hint
