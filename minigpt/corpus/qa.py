@@ -112,20 +112,6 @@ def read_file(
     return QAFile(lines, dict(bad.by_reason))
 
 
-def read_lines(
-    path: Path,
-    *,
-    question_key: str = "question",
-    answer_key: str = "answer",
-    strict: bool = False,
-    report: Report = ignore,
-) -> list[QALine]:
-    """Read the valid lines of a JSONL file, as `read_file` does."""
-    return read_file(
-        path, question_key=question_key, answer_key=answer_key, strict=strict, report=report
-    ).lines
-
-
 def read_pairs(
     path: Path,
     *,

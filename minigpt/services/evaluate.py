@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from minigpt.corpus.dataset import TokenizedDataset, tokenize
-from minigpt.corpus.qa import QAPair, read_pairs
+from minigpt.corpus.qa import QAPair
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import SEP_ID
 from minigpt.errors import DataError, SettingsError, ThresholdError
@@ -26,6 +26,7 @@ from minigpt.model.generation import complete
 from minigpt.model.gpt import GPT
 from minigpt.model.runtime import Runtime
 from minigpt.model.sampling import Sampler
+from minigpt.services.read import read_data
 from minigpt.services.run_directory import versions
 from minigpt.settings import EvalSettings, Settings
 from minigpt.training.validation import Validation, validate
@@ -146,13 +147,7 @@ def _read(
     path: Path, settings: Settings, checkpoint: Checkpoint, report: Report
 ) -> tuple[list[QAPair], TokenizedDataset]:
     data, limit = settings.data, checkpoint.info.max_length
-    pairs = read_pairs(
-        path,
-        question_key=data.question_key,
-        answer_key=data.answer_key,
-        strict=data.strict,
-        report=report,
-    )
+    pairs = read_data(path, data, report).pairs
     if 0 < settings.eval.limit < len(pairs):
         rng = np.random.default_rng(settings.eval.seed)
         chosen = np.sort(rng.permutation(len(pairs))[: settings.eval.limit])

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from minigpt.corpus.dataset import TokenizedDataset, tokenize
-from minigpt.corpus.qa import QAPair, read_pairs
+from minigpt.corpus.qa import QAPair
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import Vocab, load_vocab
 from minigpt.errors import DataError
 from minigpt.events import Note, Report, Warned, ignore
+from minigpt.services.read import read_data
 from minigpt.services.split import split_data
 from minigpt.services.vocab import build_vocabulary
 from minigpt.settings import Settings
@@ -81,13 +82,7 @@ def _read(
     path: Path, settings: Settings, vocab: Vocab, report: Report
 ) -> tuple[list[QAPair], TokenizedDataset]:
     data, max_length = settings.data, settings.train.max_length
-    pairs = read_pairs(
-        path,
-        question_key=data.question_key,
-        answer_key=data.answer_key,
-        strict=data.strict,
-        report=report,
-    )
+    pairs = read_data(path, data, report).pairs
     dataset = tokenize(pairs, Tokenizer(vocab), max_length=max_length)
     if not dataset.n_pairs:
         raise DataError(

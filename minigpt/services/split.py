@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from minigpt.corpus.qa import QALine, read_file
+from minigpt.corpus.qa import QALine
 from minigpt.corpus.split import make_leak_free, split_lines
 from minigpt.errors import SettingsError
 from minigpt.events import Report, ignore
 from minigpt.files import Status, atomic_path, check_output, same_file
+from minigpt.services.read import read_data
 from minigpt.settings import DataSettings, Settings
 
 
@@ -57,13 +58,7 @@ def split_data(settings: Settings, *, force: bool = False, report: Report = igno
     """
     data, split = settings.data, settings.split
     _check_distinct(data)
-    file = read_file(
-        data.source,
-        question_key=data.question_key,
-        answer_key=data.answer_key,
-        strict=data.strict,
-        report=report,
-    )
+    file = read_data(data.source, data, report)
     train, val = split_lines(file.lines, train_ratio=split.train_ratio, seed=split.seed)
     moved = 0
     if split.leak_free:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from minigpt.corpus.plot import draw_histogram
-from minigpt.corpus.qa import QAPair, read_file
+from minigpt.corpus.qa import QAPair
 from minigpt.corpus.stats import TokenStats, token_stats
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import load_vocab
 from minigpt.errors import DataError
 from minigpt.events import Report, ignore
 from minigpt.files import Status, check_input, write_file
+from minigpt.services.read import read_data
 from minigpt.settings import DataSettings, Settings
 
 Part = Literal["question", "answer", "separator"]
@@ -92,13 +93,7 @@ def show_stats(
     data, stats = settings.data, settings.stats
     path = _default_file(data) if file is None else file
     vocab = load_vocab(data.vocab)
-    source = read_file(
-        path,
-        question_key=data.question_key,
-        answer_key=data.answer_key,
-        strict=data.strict,
-        report=report,
-    )
+    source = read_data(path, data, report)
     figures = token_stats(source.pairs, vocab, interval=stats.interval, max_length=stats.max_length)
     plot = Path(stats.plot) if stats.plot else None
     return StatsResult(

@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt.corpus.qa import read_file
 from minigpt.corpus.vocab import SPECIAL_TOKENS, Vocab, choose_characters, count_characters
 from minigpt.errors import SettingsError
 from minigpt.events import Report, ignore
 from minigpt.files import Status, same_file, write_file
+from minigpt.services.read import read_data
 from minigpt.settings import Settings
 
 MOST_COMMON = 10
@@ -61,13 +61,7 @@ def build_vocabulary(
             f"{data.vocab}: the vocabulary would replace the data it is built from",
             hint="name another file with --output",
         )
-    file = read_file(
-        data.source,
-        question_key=data.question_key,
-        answer_key=data.answer_key,
-        strict=data.strict,
-        report=report,
-    )
+    file = read_data(data.source, data, report)
     counts = count_characters(file.pairs)
     characters = choose_characters(
         counts, min_count=settings.vocab.min_count, max_size=settings.vocab.max_size

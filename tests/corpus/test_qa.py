@@ -10,7 +10,6 @@ from minigpt.corpus.qa import (
     QAPair,
     parse_line,
     read_file,
-    read_lines,
     read_pairs,
 )
 from minigpt.errors import DataError
@@ -101,7 +100,7 @@ def test_good_and_bad_and_blank_lines_add_up(
     path.write_bytes(content)
     events: list[Event] = []
     try:
-        good = len(read_lines(path, report=events.append))
+        good = len(read_file(path, report=events.append).lines)
     except DataError:
         good = 0
     bad = sum(event.total for event in events if isinstance(event, BadLines))
@@ -113,7 +112,7 @@ def test_raw_line_keeps_every_byte_but_mark_and_line_end(tmp_path: Path) -> None
     path = tmp_path / "data.jsonl"
     spaced = b'  {"question":"a" ,  "answer":"\\u4f60", "x": [1, 2]}\t'
     path.write_bytes(BOM + spaced + b"\r\n\r\n" + GOOD + b"\n" + GOOD)
-    lines = read_lines(path)
+    lines = read_file(path).lines
     assert [(line.number, line.raw) for line in lines] == [(1, spaced), (3, GOOD), (4, GOOD)]
 
 
