@@ -242,7 +242,7 @@ def test_fast_attention_is_the_reference_with_a_cache(
     assert_equal(torch.cat(found, dim=1), expected)
 
 
-def test_bfloat16_stays_close_to_float32(fast: CausalSelfAttention) -> None:
+def test_both_formats_stay_close_to_the_reference_in_float32(fast: CausalSelfAttention) -> None:
     x = like(fast, B, T, C)
     with torch.no_grad():
         found = fast(x, mask=None).float()
