@@ -104,6 +104,12 @@ def show_stats(
         VocabError: The vocabulary is missing or damaged.
         SettingsError: A picture is wanted and cannot be drawn.
         OutputError: The picture cannot be written, or is another one and `force` is not given.
+
+    Example:
+        >>> from minigpt import load_settings, show_stats
+        >>> result = show_stats(load_settings({"stats": {"show": 1}}))
+        >>> result.stats.pairs, result.stats.pair.max, result.shown[0].tokens[0].target
+        (9, 13, '子')
     """
     data, stats = settings.data, settings.stats
     path = _default_file(data) if file is None else file

@@ -124,6 +124,13 @@ def train(
         DeviceError: The device is not there or out of memory.
         DivergedError: The loss is no longer a number.
         InterruptedRunError: A signal stopped it; what was done is saved.
+
+    Example:
+        >>> from minigpt import load_settings, train
+        >>> tiny = {"model": {"size": "tiny"}, "train": {"epochs": 1, "run_dir": "another"}}
+        >>> result = train(load_settings(tiny))
+        >>> result.steps, result.best.name
+        (1, 'best.safetensors')
     """
     runtime = Runtime.resolve(settings.runtime, training=True)
     report = report if runtime.is_main else ignore
