@@ -33,6 +33,12 @@ def load_settings(
 
     Raises:
         SettingsError: A file cannot be read, or a table, key or value is not allowed.
+
+    Example:
+        >>> from minigpt import load_settings
+        >>> settings = load_settings({"train": {"epochs": 3}})
+        >>> settings.train.epochs, settings.origin("train", "epochs")
+        (3, 'option')
     """
     if config is None and DEFAULT_CONFIG.exists():
         config = DEFAULT_CONFIG

@@ -250,7 +250,14 @@ class RuntimeSettings(Section):
 
 
 class Settings(Section):
-    """All tables."""
+    """All tables of settings, checked and frozen.
+
+    Example:
+        >>> from minigpt import Settings
+        >>> settings = Settings(train={"epochs": 3})  # only these; `load_settings` reads all layers
+        >>> settings.train.epochs, settings.train.batch_size, settings.model.shape
+        (3, 64, (6, 8, 768))
+    """
 
     data: DataSettings = DataSettings()
     vocab: VocabSettings = VocabSettings()

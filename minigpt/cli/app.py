@@ -115,9 +115,11 @@ def stats(
     settings: Settings, console: "Console", file: OptionalFile = None, force: Force = False
 ) -> None:
     """Show how many tokens the pairs of FILE have (default: [data] train)."""
+    from minigpt.cli.inside import lines_of_stats
     from minigpt.services.stats import show_stats
 
-    console.result(show_stats(settings, file=file, force=force, report=console.report))
+    result = show_stats(settings, file=file, force=force, report=console.report)
+    console.result(result, lines=lines_of_stats)
 
 
 @app.command(
@@ -125,7 +127,7 @@ def stats(
     epilog="""
     minigpt train
     minigpt train --epochs 15 --size small
-    minigpt train --dry-run          # count parameters and steps, train nothing
+    minigpt train --dry-run          # the model as a tree, and what it takes
     minigpt train --resume           # go on where a run stopped
     minigpt train --run-dir output-2 --learning-rate 5e-4
     """,
@@ -150,10 +152,12 @@ def train(
     """Train a model; vocabulary and split are built first where they are missing."""
     if resume and force:
         raise SettingsError("--resume and --force exclude each other", hint="leave one out")
+    from minigpt.cli.inside import lines_of_dry_run
     from minigpt.services import train as service
 
     if dry_run:
-        console.result(service.dry_run(settings, report=console.report))
+        planned = service.dry_run(settings, report=console.report)
+        console.result(planned, lines=lines_of_dry_run)
         return
     result = service.train(settings, resume=resume, force=force, report=console.report)
     console.trained(result)

@@ -14,7 +14,7 @@ from rich.text import Text
 from minigpt.cli.figures import lines_of_figures
 from minigpt.cli.process import is_debugging, is_terminal, silence, wants_colour
 from minigpt.cli.progress import ProgressLine
-from minigpt.cli.render import show
+from minigpt.cli.render import Lines, lines_of, show
 from minigpt.cli.text import safe, to_json, to_plain
 from minigpt.errors import InterruptedRunError, MiniGPTError
 from minigpt.events import BadLine, BadLines, Event, Note, Saved, Warned
@@ -111,24 +111,19 @@ class Console:
                 if value != type(values).model_fields[key].default:
                     self.note(f"{table}.{key} = {value} ({settings.origin(table, key)})")
 
-    def result(self, result: Any) -> None:  # noqa: ANN401 - the dataclass of any service
-        """Show what a service returned: as facts and tables, or as JSON."""
+    def result(self, result: Any, *, lines: Lines = lines_of) -> None:  # noqa: ANN401 - any result
+        """Show what a service returned: as the lines that `lines` makes of it, or as JSON."""
         self.progress.stop()
         if not self.speaks:
             return
         if self.json:
             self.write_json(result)
         else:
-            show(self.out, result)
+            show(self.out, result, lines=lines)
 
     def measured(self, result: "EvalResult") -> None:
         """Show an evaluation: its figures on one screen, or as JSON."""
-        self.progress.stop()
-        if self.json or not self.speaks:
-            self.result(result)
-            return
-        for line in lines_of_figures(result):
-            self.out.print(line, soft_wrap=True)
+        self.result(result, lines=lines_of_figures)
 
     def trained(self, result: Any) -> None:  # noqa: ANN401 - the TrainResult, torch stays away
         """Show a training's result: on stdout only the path of the best checkpoint."""

@@ -45,6 +45,11 @@ class CheckpointInfo(BaseModel):
         val_loss_answer: The same over the answers with their stop.
         data_sha256: Hash of the encoded training pairs.
         unigram: How often each token is a target in training, by id, for the unigram baseline.
+
+    Example:
+        >>> from minigpt import CheckpointInfo
+        >>> CheckpointInfo(step=100, epoch=2, max_length=140).loss_on
+        'all'
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,6 +74,14 @@ class Checkpoint:
         vocab: The characters it knows.
         weights: State dict without the tied output layer, float32.
         info: Where it comes from.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import Checkpoint, load_checkpoint
+        >>> checkpoint: Checkpoint = load_checkpoint(Path("output"))
+        >>> model = checkpoint.build()
+        >>> model.config == checkpoint.config, model.training, checkpoint.info.max_length
+        (True, False, 32)
     """
 
     path: Path
@@ -109,6 +122,17 @@ def save_checkpoint(
 
     Raises:
         OutputError: The file cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import GPT, CheckpointInfo, GPTConfig, QAPair, build_vocab
+        >>> from minigpt import load_checkpoint, save_checkpoint
+        >>> vocab = build_vocab([QAPair("你好", "你好！")])
+        >>> model = GPT(GPTConfig(vocab_size=vocab.size, n_layer=1, n_head=1, n_embd=4))
+        >>> info = CheckpointInfo(step=0, epoch=0, max_length=140)
+        >>> save_checkpoint(Path("mine.safetensors"), model, vocab, info)
+        >>> load_checkpoint(Path("mine.safetensors")).vocab == vocab
+        True
     """
     weights = {
         name: tensor.detach().to("cpu", torch.float32).contiguous()
@@ -167,6 +191,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: It is missing, damaged, of a newer format, or does not fit together.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import load_checkpoint
+        >>> load_checkpoint(Path("output")).path.name
+        'best.safetensors'
     """
     path = resolve_checkpoint(path)
     metadata, weights = _read(path, training=False)

@@ -48,6 +48,18 @@ def stream(
 
     Yields:
         [B] int64 on the device of `input_ids`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from minigpt import Sampler, Tokenizer, load_checkpoint, stream
+        >>> checkpoint = load_checkpoint(Path("output"))
+        >>> tokenizer = Tokenizer(checkpoint.vocab)
+        >>> prompt = torch.tensor([tokenizer.encode_prompt("天空是什么颜色？")])
+        >>> new = stream(checkpoint.build(), prompt, sampler=Sampler(temperature=0),
+        ...              max_new_tokens=9, stop_token_ids=tokenizer.encode_prompt(""))
+        >>> [tokenizer.decode(ids.tolist()) for ids in new]
+        ['蓝', '色', '。', '<sep>']
     """
     B, T = input_ids.shape
     limit = min(context_length or model.config.block_size, model.config.block_size)
@@ -82,6 +94,18 @@ def generate(
 
     Returns:
         [B, T + new] int64; a row that stopped early repeats its stop token.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from minigpt import Sampler, Tokenizer, generate, load_checkpoint
+        >>> checkpoint = load_checkpoint(Path("output"))
+        >>> tokenizer = Tokenizer(checkpoint.vocab)
+        >>> prompt = torch.tensor([tokenizer.encode_prompt("天空是什么颜色？")])
+        >>> whole = generate(checkpoint.build(), prompt, sampler=Sampler(temperature=0),
+        ...                  max_new_tokens=9, stop_token_ids=tokenizer.encode_prompt(""))
+        >>> tokenizer.decode(whole[0].tolist())
+        '天空是什么颜色？<sep>蓝色。<sep>'
     """
     new = stream(
         model,
@@ -122,6 +146,19 @@ def complete(
 
     Yields:
         Index of a prompt and its completion, in the order in which batches finish.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import Sampler, Tokenizer, complete, load_checkpoint
+        >>> checkpoint = load_checkpoint(Path("output"))
+        >>> tokenizer = Tokenizer(checkpoint.vocab)
+        >>> questions = ["天空是什么颜色？", "苹果是什么颜色？"]
+        >>> prompts = [tokenizer.encode_prompt(question) for question in questions]
+        >>> (stop,) = tokenizer.encode_prompt("")
+        >>> answers = complete(checkpoint.build(), prompts, sampler=Sampler(temperature=0),
+        ...                    max_new_tokens=9, stop_token_id=stop)
+        >>> [tokenizer.decode(completion.ids) for _, completion in sorted(answers)]
+        ['蓝色。', '红色。']
     """
     by_length: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):

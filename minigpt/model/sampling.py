@@ -18,6 +18,16 @@ class Sampler:
         top_p: Draw only among the likeliest tokens that together reach this probability; 1 is off.
         repetition_penalty: Makes tokens that the answer already holds less likely; 1 is off.
         banned_ids: Tokens that are never chosen.
+
+    Example:
+        >>> import torch
+        >>> from minigpt import Sampler
+        >>> logits = torch.tensor([[9.0, 9.0, 0.0, 2.0, 1.0]])
+        >>> sampler = Sampler(temperature=0.5, top_k=2)
+        >>> sampler.scores(logits).softmax(-1).round(decimals=4).tolist()  # never <pad>, <unk>
+        [[0.0, 0.0, 0.0, 0.8808, 0.1192]]
+        >>> sampler.choose(logits, torch.tensor([0.5])).tolist()
+        [3]
     """
 
     temperature: float = 1.0

@@ -48,7 +48,14 @@ class Answer:
 
 
 class ChatSession:
-    """A loaded model that answers one question after another; each stands alone."""
+    """A loaded model that answers one question after another; each stands alone.
+
+    Example:
+        >>> from minigpt import ChatSession, load_settings
+        >>> session = ChatSession.open(load_settings({"chat": {"temperature": 0}}))
+        >>> "".join(session.ask("天空是什么颜色？")), session.last.stop_reason
+        ('蓝色。', 'stop')
+    """
 
     def __init__(self, checkpoint: Checkpoint, settings: ChatSettings, runtime: Runtime) -> None:
         self.runtime = runtime

@@ -99,6 +99,13 @@ def evaluate(
         OutputError: The report exists and `force` is not given, or cannot be written.
         ThresholdError: A metric does not reach its `fail_under`.
         DeviceError: The device is not there or out of memory.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import evaluate, load_settings
+        >>> result = evaluate(load_settings(), file=Path("data/train.jsonl"))
+        >>> result.pairs, result.metrics["loss_answer"] < result.baselines["unigram_loss_answer"]
+        (9, True)
     """
     thresholds = parse_thresholds(settings.eval.fail_under)
     path = file or settings.data.val
