@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console as RichConsole
@@ -15,7 +15,7 @@ from minigpt.cli.figures import lines_of_figures
 from minigpt.cli.process import is_debugging, is_terminal, silence, wants_colour
 from minigpt.cli.progress import ProgressLine
 from minigpt.cli.render import Lines, lines_of, show
-from minigpt.cli.text import safe, to_json, to_plain
+from minigpt.cli.text import json_line, safe, to_json, to_plain
 from minigpt.errors import InterruptedRunError, MiniGPTError
 from minigpt.events import BadLine, BadLines, Event, Note, Saved, Warned
 from minigpt.settings import Settings
@@ -141,6 +141,10 @@ class Console:
         if self.speaks:
             write_json(sys.stdout, value)
 
+    def write_json_line(self, value: Mapping[str, Any] | None) -> None:
+        """Write one of many JSON objects, each a line; a blank line for None."""
+        _write_utf8(sys.stdout, (json_line(value) if value is not None else "") + "\n")
+
     def close(self) -> None:
         """Take down what is drawn over itself."""
         self.progress.stop()
@@ -166,13 +170,16 @@ def open_console(*, json: bool, quiet: bool, verbose: bool) -> Iterator[Console]
 
 def write_json(stream: IO[str], value: Any) -> None:  # noqa: ANN401 - a dataclass or a mapping
     """Write one JSON object in UTF-8, whatever encoding the console has."""
-    line = to_json(to_plain(value)) + "\n"
+    _write_utf8(stream, to_json(to_plain(value)) + "\n")
+
+
+def _write_utf8(stream: IO[str], text: str) -> None:
     stream.flush()
     buffer = getattr(stream, "buffer", None)
     if buffer is None:
-        stream.write(line)
+        stream.write(text)
     else:
-        buffer.write(line.encode("utf-8"))
+        buffer.write(text.encode("utf-8"))
 
 
 def write_error(error: MiniGPTError, *, json: bool) -> None:

@@ -5,7 +5,6 @@ Nothing in it can execute code, and no size that it states is believed before it
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,16 +19,15 @@ from torch import Tensor
 
 from minigpt.corpus.vocab import Vocab
 from minigpt.errors import CheckpointError, VocabError
-from minigpt.files import atomic_path, check_input, output_error
+from minigpt.files import atomic_path, output_error
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.model.location import LAST, TRAIN_HINT, resolve_checkpoint
 
 FORMAT = 1
-BEST, LAST = "best.safetensors", "last.safetensors"
 TRAINING = "training/"  # prefix of the tensors that only a resumed run needs
 TIED = "lm_head.weight"  # not stored: it is transformer.wte.weight
 
-TRAIN_HINT = "train a model with `minigpt train`, or name a checkpoint with --checkpoint"
 DAMAGED_HINT = "use another checkpoint of the run, or train again"
 
 
@@ -157,30 +155,6 @@ def save_checkpoint(
             save_file({**weights, **extra}, temporary, metadata=metadata)
         except SafetensorError as error:  # its writer wraps the system's errors
             raise output_error(path, OSError(str(error))) from error
-
-
-def resolve_checkpoint(path: Path) -> Path:
-    """The checkpoint file that `path` names: itself, or a run directory's best.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    if os.path.isdir(path):  # unlike Path.is_dir, False for a path that cannot be looked up
-        if not (path / BEST).exists():
-            raise _without_best(path)
-        path = path / BEST
-    check_input(path, error=CheckpointError, what="the checkpoint", hint=TRAIN_HINT)
-    return path
-
-
-def _without_best(directory: Path) -> CheckpointError:
-    last = directory / LAST
-    if last.exists():
-        return CheckpointError(
-            f"{directory}: no {BEST} there, the run has not been validated yet",
-            hint=f"continue it with `minigpt train --resume`, or give --checkpoint {last}",
-        )
-    return CheckpointError(f"{directory}: no {BEST} in this directory", hint=TRAIN_HINT)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from minigpt.errors import CheckpointError
+
 NEVER = (0, 1)  # <pad> and <unk>: places of the vocabulary that are no text
 
 
@@ -87,10 +89,19 @@ class Sampler:
 
         Returns:
             [B] int64.
+
+        Raises:
+            CheckpointError: The logits hold no numbers to choose by: the weights are damaged.
         """
         scores = self.scores(logits, seen=seen)
+        highest, likeliest = scores.max(-1)  # of a row with NaN the highest is NaN
+        if not bool(highest.isfinite().all()):
+            raise CheckpointError(
+                "the model gives no number (NaN or infinity) for the next token: it is damaged",
+                hint="use another checkpoint of the run, or train again",
+            )
         if self.temperature == 0:
-            return scores.argmax(-1)
+            return likeliest
         cumulative = scores.softmax(-1).cumsum(-1)
         total = cumulative[:, -1:]
         point = torch.minimum(
