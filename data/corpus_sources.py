@@ -16,9 +16,9 @@ SEED = "minigpt corpus 1"
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 UNKNOWN = "不知道"
 """The topic of what nobody can know; a table of this topic holds invented names, not facts."""
-WORDINGS = 5
+WORDINGS = 6
 """In how many wordings a fact is asked. A model that is asked in wordings of its own wants many:
-at the same number of training tokens, six for each fact gave more right answers than three."""
+six for each fact gave a tiny model nine points more in the exam than five."""
 
 
 class SourceError(Exception):
