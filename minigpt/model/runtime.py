@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -93,10 +93,29 @@ class Runtime:
             return self.device.type == "cuda" and steps >= STEPS_WORTH_COMPILING
         return self.compile == "on"
 
-    def compile_blocks(self, blocks: nn.ModuleList) -> None:
-        """Compile each block in place; parameter names stay as they are."""
+    def compile_blocks(self, blocks: nn.ModuleList, *, dynamic: bool) -> None:
+        """Compile each block in place, for any shape or for one; parameter names stay."""
         for block in blocks:
-            block.compile(dynamic=True)
+            block.compile(dynamic=dynamic)
+
+    def graphed(self, work: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """Record what `work` gives a CUDA device to do, to be given in one go from then on.
+
+        Args:
+            work: Has run before, reads and writes the same tensors each time and waits for none.
+
+        Returns:
+            A function that does the same work; its result is overwritten by the next call.
+        """
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = work()
+
+        def replay() -> Tensor:
+            graph.replay()
+            return result
+
+        return replay
 
     def uncompiled(self) -> contextlib.AbstractContextManager[object]:
         """A context in which compiled blocks run as written: not worth compiling another shape."""
