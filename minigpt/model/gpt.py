@@ -67,7 +67,7 @@ class CausalSelfAttention(nn.Module):
                 is_causal=mask is None and T > 1,
             )
         else:
-            y = flex_attention()(q, k, v, block_mask=mask)
+            y = flex_attention(q, k, v, mask)
         y = y.transpose(1, 2).reshape(B, T, C).to(x.dtype)  # [B, H, T, D] -> [B, T, C]
         out: Tensor = self.resid_dropout(self.out_proj(y))
         return out

@@ -1,6 +1,5 @@
 """Attention inside each document of packed rows."""
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ def document_mask(starts: Tensor) -> "Tensor | BlockMask":
         What FlexAttention takes on a GPU, elsewhere a boolean [1, 1, N, N].
     """
     if starts.device.type == "cuda":
+        _flex()  # here, and not while a block that calls it is being compiled
         return block_mask(starts[0])
     same = starts[:, :, None] == starts[:, None, :]
     return same.tril()[:, None]
@@ -49,9 +49,20 @@ def block_mask(starts: Tensor) -> "BlockMask":
     return mask
 
 
-@functools.cache
-def flex_attention() -> Callable[..., Any]:
-    """FlexAttention, which is fast only when it is compiled."""
-    from torch.nn.attention import flex_attention as flex
+_compiled: Callable[..., Any] | None = None
 
-    return torch.compile(flex.flex_attention, dynamic=False)
+
+def flex_attention(q: Tensor, k: Tensor, v: Tensor, mask: "BlockMask") -> Tensor:
+    """Attention of [B, H, N, D] under a block mask."""
+    out: Tensor = _flex()(q, k, v, block_mask=mask)
+    return out
+
+
+def _flex() -> Callable[..., Any]:
+    """FlexAttention, compiled at its first use: otherwise it keeps all scores, and is slow."""
+    global _compiled
+    if _compiled is None:
+        from torch.nn.attention import flex_attention as flex
+
+        _compiled = torch.compile(flex.flex_attention, dynamic=False)
+    return _compiled

@@ -136,9 +136,7 @@ class Trainer:
             DivergedError: The loss or gradient is no longer a number; what was saved before is
                 good.
         """
-        if self.runtime.compiles(self.steps - self.state.step):
-            self.report(Note("compiling the model; the first steps take about half a minute"))
-            self.step.compile()
+        self._compile()
         self._clock.restart()
         if self._validation_is_due():  # stopped between the step and its validation
             self._validate()
@@ -172,6 +170,20 @@ class Trainer:
         """
         load_optimizer_tensors(self.optimizers, tensors)
         self.state = state
+
+    def _compile(self) -> None:
+        """Compile if that pays, and say what the first steps wait for."""
+        per_epoch = self.train_set.n_tokens - self.train_set.n_pairs
+        left = per_epoch * (self.steps - self.state.step) // self.batches_per_epoch
+        if self.runtime.compiles(left):
+            self.step.compile()
+            self.report(
+                Note("compiling the model: some seconds, or half a minute the first time of all")
+            )
+        elif self.runtime.device.type == "cuda" and self.runtime.compile == "auto":
+            self.report(
+                Note("a run this short is not worth compiling the model; the first step waits less")
+            )
 
     def _remaining_batches(self) -> list[Rows]:
         return self.step.batches(self.state.epoch)[self.state.batch :]
