@@ -4,6 +4,7 @@ Shapes: B batch, T input tokens, S attended tokens (cache + T), C n_embd, H n_he
 V vocab_size.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -57,20 +58,32 @@ class CausalSelfAttention(nn.Module):
         if cache is not None:
             k, v = cache.extend(layer, k, v)
             q = q.to(k.dtype)
-        if mask is None or isinstance(mask, Tensor):
-            y = F.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=mask,
-                dropout_p=self.dropout if self.training else 0.0,
-                is_causal=mask is None and T > 1,
-            )
-        else:
+        dropout_p = self.dropout if self.training else 0.0
+        causal = mask is None and T > 1
+        if mask is not None and not isinstance(mask, Tensor):
             y = flex_attention(q, k, v, mask)
+        elif causal and q.dtype is torch.bfloat16 and q.device.type == "cpu":
+            y = short_attention(q, k, v, dropout_p=dropout_p)
+        else:
+            y = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=causal
+            )
         y = y.transpose(1, 2).reshape(B, T, C).to(x.dtype)  # [B, H, T, D] -> [B, T, C]
         out: Tensor = self.resid_dropout(self.out_proj(y))
         return out
+
+
+def short_attention(q: Tensor, k: Tensor, v: Tensor, *, dropout_p: float) -> Tensor:
+    """Causal attention of [B, H, T, D] bfloat16 by plain products, for short sequences on a CPU.
+
+    The fused form is made for long ones, and the library's plain form computes in float32.
+    """
+    B, H, T, D = q.shape
+    q, k, v = (x.reshape(B * H, T, D) for x in (q, k, v))
+    future = torch.full((T, T), -math.inf, dtype=q.dtype).triu(1)
+    scores = torch.baddbmm(future, q, k.mT, alpha=1 / math.sqrt(D))
+    weights = F.dropout(scores.softmax(-1).to(v.dtype), dropout_p)
+    return torch.bmm(weights, v).view(B, H, T, D)
 
 
 class MLP(nn.Module):

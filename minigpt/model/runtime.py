@@ -1,7 +1,9 @@
 """The machine: device, number format, compilation and rank, decided once and in one place."""
 
 import contextlib
+import ctypes
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -47,6 +49,8 @@ class Runtime:
             DeviceError: An explicit wish cannot be met.
         """
         device = _resolve_device(settings.device)
+        if training and device.type == "cpu":
+            _keep_freed_memory()
         return cls(
             device=device,
             dtype=_resolve_dtype(settings.dtype, device, training=training),
@@ -172,6 +176,15 @@ class Runtime:
             if not _is_out_of_memory(error):
                 raise
             raise DeviceError(f"{self.device}: out of memory", hint=hint) from error
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what a step frees: the next step needs it, and fresh pages are dear."""
+    trim_threshold, mmap_threshold = -1, -3  # glibc's malloc.h
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 32 << 20)  # bytes, the most that it takes
+        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
