@@ -21,7 +21,7 @@ from minigpt.events import BadLine, BadLines, Event, Note, Saved, Warned
 from minigpt.settings import Settings
 
 if TYPE_CHECKING:
-    from minigpt.services.evaluate import EvalResult
+    from minigpt.evaluation.result import EvalResult
 
 STYLES = {"error": "bold red", "warning": "yellow", "hint": "cyan", "note": "dim"}
 
@@ -127,7 +127,8 @@ class Console:
         if self.json or not self.speaks:
             self.result(result)
             return
-        for line in lines_of_figures(result):
+        width = self.out.width if is_terminal(sys.stdout) else None
+        for line in lines_of_figures(result, width=width):
             self.out.print(line, soft_wrap=True)
 
     def trained(self, result: Any) -> None:  # noqa: ANN401 - the TrainResult, torch stays away
