@@ -43,6 +43,12 @@ class Section(BaseModel):
     )
 
 
+def _picture(name: str) -> str:
+    if name and Path(name).suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise ValueError("the file name must end in .png, .svg or .pdf")
+    return name
+
+
 class DataSettings(Section):
     """The files that the commands share, and how a line is read."""
 
@@ -104,9 +110,7 @@ class StatsSettings(Section):
     @field_validator("plot")
     @classmethod
     def _has_known_suffix(cls, value: str) -> str:
-        if value and Path(value).suffix.lower() not in {".png", ".svg", ".pdf"}:
-            raise ValueError("the file name must end in .png, .svg or .pdf")
-        return value
+        return _picture(value)
 
 
 SIZES = {"base": (6, 8, 768), "small": (6, 6, 384), "tiny": (4, 4, 256)}
@@ -238,6 +242,19 @@ class ChatSettings(Section):
     """Longest answer, in tokens."""
     seed: SeedOrFresh = -1
     """Seed that makes answers repeatable; -1 draws a fresh one."""
+    loop_guard: bool = True
+    """Stop an answer that repeats itself and would not end."""
+    stats: bool = False
+    """Say how many tokens an answer has, how fast they came and when the first one did."""
+    history: bool = True
+    """Keep what is typed at the prompt for the next time, where only you can read it."""
+    attention: str = ""
+    """Draw where the model looked for each character (.png, .svg or .pdf); empty draws none."""
+
+    @field_validator("attention")
+    @classmethod
+    def _is_a_picture(cls, value: str) -> str:
+        return _picture(value)
 
 
 class RuntimeSettings(Section):
@@ -252,7 +269,14 @@ class RuntimeSettings(Section):
 
 
 class Settings(Section):
-    """All tables."""
+    """All tables of settings, checked and frozen.
+
+    Example:
+        >>> from minigpt import Settings
+        >>> settings = Settings(train={"epochs": 3})  # only these; `load_settings` reads all layers
+        >>> settings.train.epochs, settings.train.batch_size, settings.model.shape
+        (3, 64, (6, 8, 768))
+    """
 
     data: DataSettings = DataSettings()
     vocab: VocabSettings = VocabSettings()

@@ -14,7 +14,7 @@ _STANDS_ALONE = re.compile(
     | \.(?=[\])}>"'»]*\s*$)                    # the last full stop
     | (?<!\b[a-z])\.(?=\s)                     # the end of a sentence, not of an initial
     | ,(?!\d)                                  # 3,000 is one word
-    | [;@#$%&?!()\[\]{}<>"«»‘„\u2012-\u2015]
+    | [;@#$%&?!()\[\]{}<>"«»‘„\u2012-\u2015] | ''
     | n't(?!\w) | '(?:s|m|d|ll|re|ve)?(?!\w)   # do n't, it 's
     | (?<!\w)'(?=\w)
     """,

@@ -105,7 +105,15 @@ class Transformer(nn.Module):
 
 
 class GPT(nn.Module):
-    """The whole model: token ids in, logits of the next token out."""
+    """The whole model: token ids in, logits of the next token out.
+
+    Example:
+        >>> import torch
+        >>> from minigpt import GPT, GPTConfig
+        >>> model = GPT(GPTConfig(vocab_size=50, n_layer=2, n_head=2, n_embd=16)).eval()
+        >>> model(torch.tensor([[7, 8, 9]])).shape  # a score for each token, at each place
+        torch.Size([1, 3, 50])
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()

@@ -189,6 +189,9 @@ def _cuda(index: int) -> torch.device:
             hint=f"use --device cuda:{count - 1}, or start no more processes than devices",
         )
     torch.cuda.set_device(index)
+    # cuDNN's attention is not sound on Hopper GPUs (pytorch/pytorch issues 196678, 193893); with it
+    # three of thirteen trainings ended in a launch failure, and nothing here is slower without it.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device("cuda", index)
 
 

@@ -34,6 +34,14 @@ def evaluate(
         OutputError: The report exists and `force` is not given, or cannot be written.
         ThresholdError: A figure does not reach its `fail_under`.
         DeviceError: The device is not there or out of memory.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import evaluate, load_settings
+        >>> result = evaluate(load_settings(), file=Path("data/train.jsonl"))
+        >>> guess = result.baselines["frequency"].metrics["loss_answer"]
+        >>> result.pairs, result.metrics["loss_answer"] < guess
+        (9, True)
     """
     thresholds = parse_thresholds(settings.eval.fail_under)
     path = file or settings.data.val

@@ -23,8 +23,7 @@ def covered(interval: Interval, value: float) -> bool:
 
 
 def test_the_mean_is_in_its_interval_about_as_often_as_promised() -> None:
-    # 200 samples; of a 95 % interval 186 or more are expected in all but 1 of 50 such tests, and
-    # the percentile interval is a little narrow at 30 rows: the seed is fixed, the bound loose.
+    # The percentile interval of 30 skewed values is a little narrow; so much for the low bound.
     generator = np.random.default_rng(3)
     samples = generator.exponential(2.0, size=(200, 30))
     hits = [covered(mean_interval(row, seed=1, resamples=300), 2.0) for row in samples]

@@ -5,7 +5,7 @@ from minigpt.evaluation.memory import Memory
 
 MEMORY = Memory(
     [
-        QAPair("法国的首都是哪里？", "巴黎。"),
+        QAPair("人们常说的浪漫之都，也就是法国的首都，是哪里？", "巴黎。"),
         QAPair("水的化学式是什么？", "用H₂O表示水。"),
         QAPair("法国的首都叫什么？", "巴黎。"),
     ]
@@ -36,9 +36,9 @@ def test_the_common_answer_is_the_most_frequent_and_the_first_of_equals() -> Non
 
 def test_the_nearest_training_question_is_told_with_its_similarity() -> None:
     same, near, new = MEMORY.relatives(
-        ["水的化学式是什么？", "法国的首都是哪里呢？", "今天下雨吗？"]
+        ["水的化学式是什么？", "人们常说的浪漫之都，也就是法国的首都，是哪里呢？", "今天下雨吗？"]
     )
     assert (same.question, same.similarity, same.is_near) == ("水的化学式是什么？", 1.0, True)
-    assert (near.question, near.is_near) == ("法国的首都是哪里？", True)
+    assert (near.question, near.is_near) == (MEMORY.pairs[0].question, True)
     assert near.similarity < 1
     assert not new.is_near

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from minigpt.corpus.vocab import PAD_ID
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT, INIT_STD, CausalSelfAttention, attention_mask
-from minigpt.model.reference import scaled_dot_product_attention
 from tests.tiny import BLOCK_SIZE, random_ids, sharpen, snapshot, tiny_model
 
 few_examples = settings(max_examples=20, deadline=None)
@@ -92,29 +91,6 @@ def test_positions_may_be_shared_by_all_rows() -> None:
         assert torch.equal(SHARPENED(ids, positions=torch.arange(6)), SHARPENED(ids))
         moved = SHARPENED(ids, positions=torch.arange(6) + 1)
     assert not torch.allclose(moved, SHARPENED(ids))
-
-
-def test_attention_equals_the_reference_under_a_triangle() -> None:
-    torch.manual_seed(0)
-    B, T, C, H = 2, 9, 16, 4
-    attention = CausalSelfAttention(GPTConfig(vocab_size=9, n_embd=C, n_head=H)).eval()
-    fused_input = torch.randn(B, T, C, requires_grad=True)
-    plain_input = fused_input.detach().clone().requires_grad_()
-
-    fused = attention(fused_input, mask=None)
-    qkv = attention.qkv_proj(plain_input).view(B, T, 3, H, C // H).permute(2, 0, 3, 1, 4)
-    triangle = torch.ones(T, T, dtype=torch.bool).tril()
-    context, weights = scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], triangle)
-    plain = attention.out_proj(context.transpose(1, 2).reshape(B, T, C))
-
-    torch.testing.assert_close(fused, plain)
-    assert weights.triu(1).count_nonzero() == 0
-
-    direction = torch.randn(B, T, C)
-    expected = torch.autograd.grad(plain, [plain_input, *attention.parameters()], direction)
-    found = torch.autograd.grad(fused, [fused_input, *attention.parameters()], direction)
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("past", [0, 1, 5])
