@@ -209,14 +209,16 @@ class EvalSettings(Section):
     """Pairs per forward pass; the figures do not depend on it."""
     max_new_tokens: PositiveInt = 128
     """Longest generated answer, in tokens."""
-    samples: NonNegativeInt = 5
-    """Generated answers shown beside the expected ones."""
+    samples: NonNegativeInt = 3
+    """Generated answers shown beside the expected ones; a report has as many of the worst."""
     report: str = ""
     """Write all figures and every answer to this file (.md or .json); empty writes none."""
+    compare: str = ""
+    """A second checkpoint (file or run directory) to compare on the same pairs; empty is off."""
     fail_under: tuple[str, ...] = ()
-    """METRIC=X: exit with 8 unless the metric is at least X (at most X for losses); repeatable."""
+    """METRIC=X: exit with 8 if the metric is worse than X; repeatable."""
     seed: Seed = 42
-    """Seed of the sample that `limit` draws."""
+    """Seed of all that is drawn: the sample of `limit`, the samples shown, the intervals."""
 
     @field_validator("report")
     @classmethod

@@ -169,10 +169,11 @@ def train(
     epilog="""
     minigpt eval
     minigpt eval exam.jsonl --limit 500 --report report.md
+    minigpt eval --compare output-2
     minigpt eval --no-generate --fail-under loss_answer=2.5
     """,
 )
-@with_settings("eval", *DEVICE, *LINES)
+@with_settings("eval", "data.train", *DEVICE, *LINES, names={"data.train": "--train-data"})
 def evaluate(
     settings: Settings, console: "Console", file: OptionalFile = None, force: Force = False
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console as RichConsole
@@ -21,7 +22,7 @@ from minigpt.events import BadLine, BadLines, Event, Note, Saved, Warned
 from minigpt.settings import Settings
 
 if TYPE_CHECKING:
-    from minigpt.services.evaluate import EvalResult
+    from minigpt.evaluation.result import EvalResult
 
 STYLES = {"error": "bold red", "warning": "yellow", "hint": "cyan", "note": "dim"}
 
@@ -123,7 +124,8 @@ class Console:
 
     def measured(self, result: "EvalResult") -> None:
         """Show an evaluation: its figures on one screen, or as JSON."""
-        self.result(result, lines=lines_of_figures)
+        width = self.out.width if is_terminal(sys.stdout) else None
+        self.result(result, lines=partial(lines_of_figures, width=width))
 
     def trained(self, result: Any) -> None:  # noqa: ANN401 - the TrainResult, torch stays away
         """Show a training's result: on stdout only the path of the best checkpoint."""

@@ -6,7 +6,7 @@ The order of the rows does not matter, and the same seed gives the same interval
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,9 +83,28 @@ def statistic_interval(
         seed: Of the resampling.
         resamples: Number of times that N rows are drawn.
     """
+    return statistic_intervals(counts, {"": statistic}, seed=seed, resamples=resamples)[""]
+
+
+def statistic_intervals(
+    counts: Values,
+    statistics: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> dict[str, Interval]:
+    """The intervals of many figures that are computed from the same resamples.
+
+    Args:
+        counts: [N, K] what each row adds.
+        statistics: Each from [R, K] sums to [R] figures.
+        seed: Of the resampling.
+        resamples: Number of times that N rows are drawn.
+    """
     if not len(counts):
-        return Interval(math.nan, math.nan)
-    return _percentiles(statistic(_resampled_sums(counts, seed=seed, resamples=resamples)))
+        return dict.fromkeys(statistics, Interval(math.nan, math.nan))
+    sums = _resampled_sums(counts, seed=seed, resamples=resamples)
+    return {name: _percentiles(statistic(sums)) for name, statistic in statistics.items()}
 
 
 def paired_difference(

@@ -2,10 +2,10 @@
 
 import importlib.util
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from minigpt.evaluation.baselines import uniform_loss
 from minigpt.files import atomic_path
 from minigpt.services.run_directory import CURVE, RunDirectory
 
@@ -55,7 +55,7 @@ def loss_figure(
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.add_subplot()
     _draw_losses(axes, rows, loss_on=loss_on)
-    _draw_guesses(axes, uniform_loss(vocab_size), unigram)
+    _draw_guesses(axes, math.log(vocab_size), unigram)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss, nats per token")
     axes.set_xlim(left=0)
