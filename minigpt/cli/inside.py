@@ -71,7 +71,7 @@ def _counts(pair: "ShownPair") -> str:
         return f"{tokens} tokens: longer than [train] max_length, so training leaves the pair out"
     on_answer = sum(token.counts_on_answer for token in pair.tokens)
     return (
-        f"{tokens} tokens, {targets} targets; the loss counts (+) "
+        f"{tokens} tokens, {targets} targets; + counts: "
         f"{targets} with --loss-on all, {on_answer} with answer"
     )
 

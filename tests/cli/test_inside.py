@@ -33,7 +33,7 @@ def test_a_pair_is_shown_with_ids_targets_and_what_counts(tmp_path: Path) -> Non
         "pair 1",
         "  question  你好？",
         "  answer    好a",
-        "  7 tokens, 6 targets; the loss counts (+) 6 with --loss-on all, 3 with answer",
+        "  7 tokens, 6 targets; + counts: 6 with --loss-on all, 3 with answer",
         "",
         "  place  part       token  id  target  id  all  answer",
         "      0  question   你      4  好       5  +    -",
@@ -55,6 +55,12 @@ def test_the_columns_stand_below_each_other_in_a_narrow_terminal(tmp_path: Path)
     assert max(map(cell_len, table)) <= TERMINAL
     assert all(line.isprintable() for line in table)
     assert any("<unk> 爨" in line for line in table)
+
+
+def test_no_line_below_a_long_pair_is_wider_than_a_terminal(tmp_path: Path) -> None:
+    lines = shown(tmp_path, ("a" * 20, "b" * 118))
+    assert lines[3].startswith("  140 tokens, 139 targets")
+    assert max(map(cell_len, lines[3:])) <= TERMINAL
 
 
 @pytest.mark.parametrize(
