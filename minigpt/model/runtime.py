@@ -160,6 +160,11 @@ class Runtime:
         if self.world_size > 1:
             dist.barrier()
 
+    def free_memory(self) -> None:
+        """Give back what PyTorch keeps of the device's memory without using it."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""
         if self.device.type == "cuda":
@@ -173,7 +178,7 @@ class Runtime:
         try:
             yield
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise DeviceError(f"{self.device}: out of memory", hint=hint) from error
 
@@ -187,7 +192,8 @@ def _keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that a device or the machine has no memory left."""
     text = str(error).lower()
     return (
         isinstance(error, torch.OutOfMemoryError | MemoryError)

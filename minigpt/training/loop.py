@@ -117,7 +117,7 @@ class Trainer:
         self.report = report
         self.should_stop = should_stop
         self.optimizers: list[Optimizer] = build_optimizers(model, settings)
-        self.step = build_step(model, train_set, self.optimizers, settings, runtime)
+        self.step = build_step(model, train_set, self.optimizers, settings, runtime, report)
         self.state = TrainState()
         self.batches_per_epoch = math.ceil(train_set.n_pairs / settings.batch_size)
         self.steps = settings.epochs * self.batches_per_epoch
