@@ -25,6 +25,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 Penalty = Annotated[float, Field(ge=1, le=10)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+FractionOrSuited = Annotated[float, Field(ge=-1, lt=1)]
 SeedOrFresh = Annotated[int, Field(ge=-1, lt=2**63)]
 Layers = Annotated[int, Field(ge=0, le=1_000)]
 Width = Annotated[int, Field(ge=0, le=65_536)]
@@ -130,8 +131,9 @@ class ModelSettings(Section):
     """Width of the embeddings; 0 takes that of the size."""
     block_size: Length = 256
     """Number of positions the model has: the longest sequence it could ever see, in tokens."""
-    dropout: Fraction = 0.1
-    """Share of activations set to zero while training, against over-fitting."""
+    dropout: FractionOrSuited = -1
+    """Share of activations set to zero while training, against over-fitting; -1 takes the more, the
+    larger the model and the more epochs for its data."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -155,10 +157,10 @@ class TrainSettings(Section):
 
     run_dir: Path = Path("output")
     """Run directory: settings, metrics and checkpoints are written there."""
-    epochs: PositiveInt = 15
-    """Passes over the training pairs."""
-    batch_size: PositiveInt = 64
-    """Pairs per optimizer step, over all devices."""
+    epochs: NonNegativeInt = 0
+    """Passes over the training pairs; 0 takes 4, and up to 15 where the pairs are few."""
+    batch_size: NonNegativeInt = 0
+    """Pairs per optimizer step, over all devices; 0 takes 64, on a CUDA GPU up to 256."""
     batching: Literal["auto", "packed", "bucketed"] = "auto"
     """Pairs end to end in rows of one length, or side by side with others of like length; auto
     packs on a CUDA GPU. Packed on a GPU, dropout leaves attention weights out."""
@@ -277,8 +279,8 @@ class Settings(Section):
     Example:
         >>> from minigpt import Settings
         >>> settings = Settings(train={"epochs": 3})  # only these; `load_settings` reads all layers
-        >>> settings.train.epochs, settings.train.batch_size, settings.model.shape
-        (3, 64, (6, 8, 768))
+        >>> settings.train.epochs, settings.train.max_length, settings.model.shape
+        (3, 140, (6, 8, 768))
     """
 
     data: DataSettings = DataSettings()

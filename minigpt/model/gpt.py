@@ -68,7 +68,9 @@ class CausalSelfAttention(nn.Module):
             y = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=causal
             )
-        y = y.transpose(1, 2).reshape(B, T, C).to(x.dtype)  # [B, H, T, D] -> [B, T, C]
+        y = y.transpose(1, 2).reshape(B, T, C)  # [B, H, T, D] -> [B, T, C]
+        if cache is not None:
+            y = y.to(x.dtype)
         out: Tensor = self.resid_dropout(self.out_proj(y))
         return out
 
@@ -178,10 +180,12 @@ class GPT(nn.Module):
         segment_ids: Tensor | None = None,
         mask: "Tensor | BlockMask | None" = None,
         cache: KVCache | None = None,
+        residual_dtype: torch.dtype | None = None,
     ) -> Tensor:
         """The last hidden states, before the output layer; arguments as in `forward`.
 
-        A `mask` given takes the place of the one that `segment_ids` and `cache` ask for.
+        A `mask` given takes the place of the one that `segment_ids` and `cache` ask for. The
+        residual path is kept in `residual_dtype`, if given, else in that of the weights.
 
         Returns:
             [B, T, C].
@@ -197,7 +201,8 @@ class GPT(nn.Module):
         if mask is None:
             mask = attention_mask(T, past=past, segment_ids=segment_ids, device=input_ids.device)
         h = self.transformer
-        x: Tensor = h.drop(h.wte(input_ids) + h.wpe(positions))
+        x: Tensor = h.wte(input_ids) + h.wpe(positions)
+        x = h.drop(x if residual_dtype is None else x.to(residual_dtype))
         for layer, block in enumerate(h.blocks):
             x = block(x, mask=mask, cache=cache, layer=layer)
         if cache is not None:

@@ -24,6 +24,7 @@ from minigpt.services.signals import stop_on_signals
 from minigpt.settings import Settings, TrainSettings
 from minigpt.training.loop import Trainer, TrainState
 from minigpt.training.optimizer import moment_numbers
+from minigpt.training.recipe import suited
 
 MEMORY_HINT = "lower --micro-batch-tokens (the result stays the same), or choose a smaller --size"
 
@@ -154,6 +155,7 @@ def _train(
     if resume and not runtime.is_main:
         settings = resumed_settings(settings, run.read_settings(), report)
     data = read_training_data(settings, report)
+    settings = _suited(settings, data, runtime, report)
     checkpoint = load_checkpoint(run.last) if resume else None
     model = _model(settings, data, checkpoint).to(runtime.device)
     recorder = RunRecorder(run, settings, data, runtime, report)
@@ -189,6 +191,19 @@ def _train(
             signal_number=stop.signal_number or 15,
         )
     return _result(run, trainer, outcome)
+
+
+def _suited(settings: Settings, data: TrainingData, runtime: Runtime, report: Report) -> Settings:
+    device, vocab_size = runtime.device.type, data.vocab.size
+    found = suited(settings, data.train_set, vocab_size=vocab_size, device=device)
+    if found != settings:
+        report(
+            Note(
+                f"for these pairs on this device: {found.train.epochs} epochs, batches of "
+                f"{found.train.batch_size} pairs, dropout {found.model.dropout:g}"
+            )
+        )
+    return found
 
 
 def resume_command(run_dir: Path) -> str:
@@ -305,6 +320,7 @@ def dry_run(settings: Settings, *, report: Report = ignore) -> DryRunResult:
     """
     runtime = Runtime.resolve(settings.runtime, training=True)
     data = read_training_data(settings, report)
+    settings = _suited(settings, data, runtime, report)
     config = GPTConfig.from_settings(settings.model, vocab_size=data.vocab.size)
     weights = 4 * config.parameters  # bytes, float32
     moments = 4 * moment_numbers(config, settings.train.optimizer)

@@ -82,10 +82,10 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     wide = matrices.shape[1] <= matrices.shape[2]
-    x = matrices.bfloat16() if wide else matrices.bfloat16().mT
+    x: Tensor = matrices.bfloat16() if wide else matrices.bfloat16().mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        update = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, update, x, beta=a)
+        x = (a * eye + b * gram + c * (gram @ gram)) @ x
     return x if wide else x.mT

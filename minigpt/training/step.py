@@ -202,6 +202,8 @@ class PackedStep(_Update):
         self._mine = slice(runtime.rank, None, runtime.world_size)
         self._counted = torch.ones((), device=runtime.device)
         self._loss = packed_nats
+        # On a GPU the residual path is read and written more than anything else.
+        self._residual_dtype = runtime.dtype if runtime.device.type == "cuda" else torch.float32
         self._records = runtime.device.type == "cuda" and runtime.world_size == 1
         self._arrange()
 
@@ -280,6 +282,7 @@ class PackedStep(_Update):
                     batch.input_ids[row : row + 1],
                     positions=batch.positions[row : row + 1],
                     mask=document_mask(batch.starts[row : row + 1]),
+                    residual_dtype=self._residual_dtype,
                 )
                 loss = self._loss(self.model, hidden[0], batch.targets[row])
             torch.autograd.backward(loss / self._counted)

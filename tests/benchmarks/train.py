@@ -33,6 +33,7 @@ from minigpt.settings import Settings
 from minigpt.training.batches import Rows, collate, epoch_batches
 from minigpt.training.loop import Trainer
 from minigpt.training.loss import token_loss
+from minigpt.training.recipe import suited
 from minigpt.training.validation import validate
 
 TUTORIAL = Path(__file__).with_name("tutorial.toml")
@@ -238,6 +239,10 @@ def main() -> None:
     per_pair = (data.train.n_tokens - data.train.n_pairs) / data.train.n_pairs
     pairs = min(data.train.n_pairs, max(1, int(given.tokens / per_pair)))
     larger = load_settings({**layer, "train": {"batch_size": pairs}})
+    default, larger = (
+        suited(each, data.train, vocab_size=data.vocab_size, device=runtime.device.type)
+        for each in (default, larger)
+    )
 
     reference = Reference(tutorial, data, plain)
     parameters = reference.model.config.parameters

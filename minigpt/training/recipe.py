@@ -1,0 +1,70 @@
+"""What suits the data, the model and the device, where a setting leaves it open.
+
+The figures behind these rules stand in tests/benchmarks/RESULTS.md.
+"""
+
+import math
+
+from minigpt.corpus.dataset import TokenizedDataset
+from minigpt.model.config import GPTConfig
+from minigpt.settings import Settings
+
+SMALL_BATCH = 64  # pairs; on a CPU a step of more takes as much longer
+LARGE_BATCH = 256  # a GPU takes them in hardly more time, and learns as much from a pair
+STEPS_OF_AN_EPOCH = 200  # rather than batches that large
+FEWEST_EPOCHS, MOST_EPOCHS = 4, 15
+STEPS_OF_A_RUN = 1_400  # on few pairs, rather than the fewest epochs
+ROOM_TO_MEMORISE = 48  # parameters times epochs, for each token: as much needs no dropout
+DROPOUT_PER_DOUBLING = 0.1
+MOST_DROPOUT = 0.4
+
+
+def suited(
+    settings: Settings, train_set: TokenizedDataset, *, vocab_size: int, device: str
+) -> Settings:
+    """The settings with a number where one is left open, so that no 0 or -1 is left.
+
+    Args:
+        settings: As they were given.
+        train_set: What the model will learn from.
+        vocab_size: Tokens of the vocabulary.
+        device: Kind of device, as PyTorch names it.
+    """
+    train, pairs = settings.train, train_set.n_pairs
+    batch_size = train.batch_size or suited_batch_size(pairs, device=device)
+    epochs = train.epochs or suited_epochs(math.ceil(pairs / batch_size))
+    dropout = settings.model.dropout
+    if dropout < 0:
+        parameters = GPTConfig.from_settings(settings.model, vocab_size=vocab_size).parameters
+        dropout = suited_dropout(epochs * parameters / train_set.n_tokens)
+    found = {"batch_size": batch_size, "epochs": epochs}
+    return settings.model_copy(
+        update={
+            "train": train.model_copy(update=found),
+            "model": settings.model.model_copy(update={"dropout": dropout}),
+        }
+    )
+
+
+def suited_batch_size(pairs: int, *, device: str) -> int:
+    """Pairs of a step: on a GPU many, but few pairs must not make few steps."""
+    if device != "cuda":
+        return SMALL_BATCH
+    fitting = pairs // STEPS_OF_AN_EPOCH // SMALL_BATCH * SMALL_BATCH
+    return min(LARGE_BATCH, max(SMALL_BATCH, fitting))
+
+
+def suited_epochs(steps_of_an_epoch: int) -> int:
+    """Epochs: the fewest where they make enough steps, more where pairs are few."""
+    needed = math.ceil(STEPS_OF_A_RUN / steps_of_an_epoch)
+    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, needed))
+
+
+def suited_dropout(memory: float) -> float:
+    """Dropout for a run that could learn each token by heart with `memory` parameters.
+
+    Args:
+        memory: Epochs times parameters, for each token of the training pairs.
+    """
+    doublings = math.log2(max(1.0, memory / ROOM_TO_MEMORISE))
+    return round(min(MOST_DROPOUT, DROPOUT_PER_DOUBLING * doublings), 2)
