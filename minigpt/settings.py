@@ -157,6 +157,9 @@ class TrainSettings(Section):
 
     run_dir: Path = Path("output")
     """Run directory: settings, metrics and checkpoints are written there."""
+    init_from: str = ""
+    """Checkpoint or run directory to start from, its characters found again in the vocabulary;
+    empty starts from chance."""
     epochs: NonNegativeInt = 0
     """Passes over the training pairs; 0 takes 4, and up to 15 where the pairs are few."""
     batch_size: NonNegativeInt = 0
@@ -174,13 +177,13 @@ class TrainSettings(Section):
     """Muon for the blocks' matrices and AdamW for the rest, or AdamW for all parameters."""
     learning_rate: PositiveFloat = 3e-3
     """Highest learning rate of AdamW; 1e-3 or less suits it where it has all parameters."""
-    muon_learning_rate: PositiveFloat = 0.01
+    muon_learning_rate: PositiveFloat = 0.02
     """Highest learning rate of Muon."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warm-up, to zero over the planned steps."""
     warmup_steps: NonNegativeInt = 50
     """Optimizer steps over which the learning rate rises linearly from zero; 0 is off."""
-    weight_decay: NonNegativeFloat = 0.02
+    weight_decay: NonNegativeFloat = 0.1
     """Decoupled weight decay of the matrices; biases and norms have none."""
     grad_clip: NonNegativeFloat = 1.0
     """Largest norm of the whole gradient; 0 is off."""

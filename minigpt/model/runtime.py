@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import platform
 import sys
@@ -164,6 +165,17 @@ class Runtime:
         """Give back what PyTorch keeps of the device's memory without using it."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def peak_memory(self) -> int:
+        """Most bytes that were in use at a time: of the GPU, or of this process; 0 if unknown."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_reserved(self.device)
+        if self.device.type == "mps" or importlib.util.find_spec("resource") is None:
+            return 0
+        import resource  # not on Windows
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1_024 * most  # getrusage(2): kilobytes
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""

@@ -7,7 +7,7 @@ import math
 
 from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.model.config import GPTConfig
-from minigpt.settings import Settings
+from minigpt.settings import ModelSettings, TrainSettings
 
 SMALL_BATCH = 64  # pairs; on a CPU a step of more takes as much longer
 LARGE_BATCH = 256  # a GPU takes them in hardly more time, and learns as much from a pair
@@ -20,29 +20,31 @@ MOST_DROPOUT = 0.4
 
 
 def suited(
-    settings: Settings, train_set: TokenizedDataset, *, vocab_size: int, device: str
-) -> Settings:
+    train: TrainSettings,
+    model: ModelSettings,
+    train_set: TokenizedDataset,
+    *,
+    vocab_size: int,
+    device: str,
+) -> tuple[TrainSettings, ModelSettings]:
     """The settings with a number where one is left open, so that no 0 or -1 is left.
 
     Args:
-        settings: As they were given.
+        train: As given.
+        model: As given.
         train_set: What the model will learn from.
         vocab_size: Tokens of the vocabulary.
         device: Kind of device, as PyTorch names it.
     """
-    train, pairs = settings.train, train_set.n_pairs
+    pairs, dropout = train_set.n_pairs, model.dropout
     batch_size = train.batch_size or suited_batch_size(pairs, device=device)
     epochs = train.epochs or suited_epochs(math.ceil(pairs / batch_size))
-    dropout = settings.model.dropout
     if dropout < 0:
-        parameters = GPTConfig.from_settings(settings.model, vocab_size=vocab_size).parameters
+        parameters = GPTConfig.from_settings(model, vocab_size=vocab_size).parameters
         dropout = suited_dropout(epochs * parameters / train_set.n_tokens)
-    found = {"batch_size": batch_size, "epochs": epochs}
-    return settings.model_copy(
-        update={
-            "train": train.model_copy(update=found),
-            "model": settings.model.model_copy(update={"dropout": dropout}),
-        }
+    return (
+        train.model_copy(update={"batch_size": batch_size, "epochs": epochs}),
+        model.model_copy(update={"dropout": dropout}),
     )
 
 

@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from minigpt.events import ignore
 from minigpt.layers import load_settings
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.model.peak import FLOPS_PER_PARAMETER, matmul_peak
 from minigpt.model.runtime import Runtime
 from minigpt.services.read import read_data
 from minigpt.settings import Settings
@@ -34,6 +35,7 @@ from minigpt.training.batches import Rows, collate, epoch_batches
 from minigpt.training.loop import Trainer
 from minigpt.training.loss import token_loss
 from minigpt.training.recipe import suited
+from minigpt.training.trial import Nobody
 from minigpt.training.validation import validate
 
 TUTORIAL = Path(__file__).with_name("tutorial.toml")
@@ -70,6 +72,18 @@ def model_of(settings: Settings, data: "Data", runtime: Runtime) -> GPT:
     torch.manual_seed(settings.train.seed)
     config = GPTConfig.from_settings(settings.model, vocab_size=data.vocab_size)
     return GPT(config).to(runtime.device)
+
+
+def filled(settings: Settings, data: "Data", runtime: Runtime) -> Settings:
+    """The settings with what suits the data where they leave it open."""
+    train, model = suited(
+        settings.train,
+        settings.model,
+        data.train,
+        vocab_size=data.vocab_size,
+        device=runtime.device.type,
+    )
+    return settings.model_copy(update={"train": train, "model": model})
 
 
 class Data:
@@ -126,7 +140,7 @@ class Ours:
             data.val,
             settings.train,
             runtime,
-            recorder=None,  # type: ignore[arg-type] # nothing is saved here
+            recorder=Nobody(),
             report=ignore,
         )
         if steps:
@@ -138,7 +152,7 @@ class Ours:
     def take(self) -> int:
         """One step."""
         rows = next(self.batches)
-        self.trainer._train_step(rows)
+        self.trainer.train_step(rows)
         if self.trainer.state.step % 64 == 0:
             self.trainer._read_losses()
         return int(self.trainer.train_set.lengths[rows].sum()) - len(rows)
@@ -171,20 +185,6 @@ def hugging_face(settings: Settings, data: Data, runtime: Runtime, tokens: int) 
         return take * (HF_ROW - 1)
 
     return Contestant(f"Hugging Face GPT-2, {take * HF_ROW:,} tokens a step", one, parameters)
-
-
-def peak_flops(runtime: Runtime) -> float:
-    """Floating point operations a second of a large square product, here and now."""
-    size = 8_192 if runtime.device.type == "cuda" else 2_048
-    a = torch.randn(size, size, device=runtime.device, dtype=runtime.dtype)
-    times = []
-    for _ in repeat(None, 8):
-        runtime.synchronize()
-        started = time.perf_counter()
-        torch.mm(a, a)
-        runtime.synchronize()
-        times.append(time.perf_counter() - started)
-    return 2 * size**3 / min(times)
 
 
 def time_to_loss(
@@ -239,10 +239,7 @@ def main() -> None:
     per_pair = (data.train.n_tokens - data.train.n_pairs) / data.train.n_pairs
     pairs = min(data.train.n_pairs, max(1, int(given.tokens / per_pair)))
     larger = load_settings({**layer, "train": {"batch_size": pairs}})
-    default, larger = (
-        suited(each, data.train, vocab_size=data.vocab_size, device=runtime.device.type)
-        for each in (default, larger)
-    )
+    default, larger = (filled(each, data, runtime) for each in (default, larger))
 
     reference = Reference(tutorial, data, plain)
     parameters = reference.model.config.parameters
@@ -259,7 +256,7 @@ def main() -> None:
     for _ in range(given.turns):
         for contestant in contestants:
             contestant.run(given.seconds, runtime)
-    peak = peak_flops(runtime)
+    peak = matmul_peak(runtime)
     sys.stdout.write(
         f"{runtime.device_name}, {runtime.dtype_name}, torch {torch.__version__}; "
         f"{data.train.n_pairs:,} pairs, {per_pair:.1f} targets a pair, V {data.vocab_size:,}; "
@@ -268,7 +265,7 @@ def main() -> None:
     )
     for contestant in contestants:
         rate = statistics.median(contestant.rates)
-        share = 6 * contestant.parameters * rate / peak
+        share = FLOPS_PER_PARAMETER * contestant.parameters * rate / peak
         sys.stdout.write(f"| {contestant.name} | {rate:,.0f} | {share:.1%} |\n")
     if given.to_loss_after:
         fresh = Reference(tutorial, data, plain)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.model.config import GPTConfig
-from minigpt.settings import Settings
+from minigpt.settings import ModelSettings, TrainSettings
 from minigpt.training.recipe import (
     FEWEST_EPOCHS,
     LARGE_BATCH,
@@ -19,26 +19,17 @@ from minigpt.training.recipe import (
 
 
 def test_what_is_given_stays(dataset: TokenizedDataset) -> None:
-    given_settings = Settings(train={"batch_size": 7, "epochs": 3}, model={"dropout": 0.25})
-    found = suited(given_settings, dataset, vocab_size=30, device="cuda")
-    assert found == given_settings
+    train, model = TrainSettings(batch_size=7, epochs=3), ModelSettings(dropout=0.25)
+    assert suited(train, model, dataset, vocab_size=30, device="cuda") == (train, model)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_nothing_stays_open(dataset: TokenizedDataset, device: str) -> None:
-    found = suited(Settings(), dataset, vocab_size=30, device=device)
-    assert found.train.batch_size == SMALL_BATCH
-    assert found.train.epochs == MOST_EPOCHS
-    config = GPTConfig.from_settings(found.model, vocab_size=30)
-    assert config.dropout == MOST_DROPOUT  # 46 million parameters for a handful of tokens
-    assert suited(found, dataset, vocab_size=30, device=device) == found
-
-
-def test_where_a_setting_came_from_stays_known(dataset: TokenizedDataset) -> None:
-    settings = Settings(train={"epochs": 3})
-    settings._origins["train.epochs"] = "--epochs"
-    found = suited(settings, dataset, vocab_size=30, device="cpu")
-    assert found.origin("train", "epochs") == "--epochs"
+    train, model = suited(TrainSettings(), ModelSettings(), dataset, vocab_size=30, device=device)
+    assert train.batch_size == SMALL_BATCH
+    assert train.epochs == MOST_EPOCHS
+    assert model.dropout == MOST_DROPOUT  # 46 million parameters for a handful of tokens
+    assert suited(train, model, dataset, vocab_size=30, device=device) == (train, model)
 
 
 @given(st.integers(1, 10**7), st.integers(1, 10**7))
