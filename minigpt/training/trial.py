@@ -45,7 +45,7 @@ def try_out(trainer: Trainer) -> Trial:
     batches = _spread(trainer)
     trainer.compile()
     for rows in batches[: STEPS_BEFORE_RECORDING + 1]:
-        trainer.train_step(rows)
+        _step(trainer, rows)
     tokens_per_s = _rate(trainer, batches)
     return Trial(tokens_per_s, _validation(trainer), trainer.runtime.peak_memory())
 
@@ -61,13 +61,18 @@ def _spread(trainer: Trainer) -> list[Rows]:
     return [batches[0], *(batches[1 + i] for i in order[:MOST_STEPS].tolist())]
 
 
+def _step(trainer: Trainer, rows: Rows) -> None:
+    trainer.state.step %= trainer.steps  # the schedule of the learning rate ends there
+    trainer.train_step(rows)
+
+
 def _rate(trainer: Trainer, batches: list[Rows]) -> float:
     runtime, lengths = trainer.runtime, trainer.train_set.lengths
     runtime.synchronize()
     started, tokens, steps = time.perf_counter(), 0, 0
     while steps < FEWEST_STEPS or (steps < MOST_STEPS and time.perf_counter() - started < ENOUGH_S):
         rows = batches[(steps + 1) % len(batches)]
-        trainer.train_step(rows)
+        _step(trainer, rows)
         tokens += int(lengths[rows].sum()) - len(rows)
         steps += 1
         if steps % 16 == 0:

@@ -26,3 +26,4 @@ def test_a_trial_finds_what_training_takes(
     assert 0 < trial.validation_s < math.inf
     assert trial.memory_bytes == 0 or trial.memory_bytes > 4 * trainer.model.config.parameters
     assert trainer.state.epoch == 1
+    assert 0 < trainer.state.step <= trainer.steps
