@@ -163,7 +163,7 @@ class TrainSettings(Section):
     epochs: NonNegativeInt = 0
     """Passes over the training pairs; 0 takes 4, and up to 15 where the pairs are few."""
     batch_size: NonNegativeInt = 0
-    """Pairs per optimizer step, over all devices; 0 takes 64, on a CUDA GPU up to 256."""
+    """Pairs per optimizer step, over all devices; 0 takes 64 to 256, as suits model and device."""
     batching: Literal["auto", "packed", "bucketed"] = "auto"
     """Pairs end to end in rows of one length, or side by side with others of like length; auto
     packs on a CUDA GPU. Packed on a GPU, dropout leaves attention weights out."""

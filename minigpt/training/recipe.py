@@ -9,8 +9,9 @@ from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.model.config import GPTConfig
 from minigpt.settings import ModelSettings, TrainSettings
 
-SMALL_BATCH = 64  # pairs; on a CPU a step of more takes as much longer
-LARGE_BATCH = 256  # a GPU takes them in hardly more time, and learns as much from a pair
+SMALL_BATCH = 64  # pairs; the steps of which batches are made
+LARGE_BATCH = 256  # from which `base` learns as much a pair as from fewer
+WIDTHS_OF_A_STEP = 4  # targets, for each unit of the width: so many cost what Muon costs
 STEPS_OF_AN_EPOCH = 200  # rather than batches that large
 FEWEST_EPOCHS, MOST_EPOCHS = 4, 15
 STEPS_OF_A_RUN = 1_400  # on few pairs, rather than the fewest epochs
@@ -37,7 +38,10 @@ def suited(
         device: Kind of device, as PyTorch names it.
     """
     pairs, dropout = train_set.n_pairs, model.dropout
-    batch_size = train.batch_size or suited_batch_size(pairs, device=device)
+    tokens = (train_set.n_tokens - pairs) / pairs
+    batch_size = train.batch_size or suited_batch_size(
+        pairs, tokens=tokens, width=model.shape[2], device=device
+    )
     epochs = train.epochs or suited_epochs(math.ceil(pairs / batch_size))
     if dropout < 0:
         parameters = GPTConfig.from_settings(model, vocab_size=vocab_size).parameters
@@ -48,12 +52,23 @@ def suited(
     )
 
 
-def suited_batch_size(pairs: int, *, device: str) -> int:
-    """Pairs of a step: on a GPU many, but few pairs must not make few steps."""
+def suited_batch_size(pairs: int, *, tokens: float, width: int, device: str) -> int:
+    """Pairs of a step: many, but few pairs must not make few steps.
+
+    On a GPU a large batch takes hardly longer than a small one; elsewhere it shares Muon's work,
+    which is the same for any batch, among more pairs.
+
+    Args:
+        pairs: Number of training pairs.
+        tokens: Mean targets of a pair.
+        width: The model's `n_embd`.
+        device: Kind of device.
+    """
+    wanted = LARGE_BATCH
     if device != "cuda":
-        return SMALL_BATCH
+        wanted = math.ceil(WIDTHS_OF_A_STEP * width / tokens / SMALL_BATCH) * SMALL_BATCH
     fitting = pairs // STEPS_OF_AN_EPOCH // SMALL_BATCH * SMALL_BATCH
-    return min(LARGE_BATCH, max(SMALL_BATCH, fitting))
+    return max(SMALL_BATCH, min(LARGE_BATCH, wanted, fitting))
 
 
 def suited_epochs(steps_of_an_epoch: int) -> int:

@@ -35,10 +35,23 @@ def test_nothing_stays_open(dataset: TokenizedDataset, device: str) -> None:
 @given(st.integers(1, 10**7), st.integers(1, 10**7))
 def test_more_pairs_make_no_smaller_batch_and_no_more_epochs(one: int, other: int) -> None:
     few, many = sorted((one, other))
-    batches = [suited_batch_size(pairs, device="cuda") for pairs in (few, many)]
-    assert SMALL_BATCH <= batches[0] <= batches[1] <= LARGE_BATCH
+    for device in ("cpu", "cuda"):
+        batches = [
+            suited_batch_size(pairs, tokens=20, width=768, device=device) for pairs in (few, many)
+        ]
+        assert SMALL_BATCH <= batches[0] <= batches[1] <= LARGE_BATCH
     epochs = [suited_epochs(steps) for steps in (few, many)]
     assert MOST_EPOCHS >= epochs[0] >= epochs[1] >= FEWEST_EPOCHS
+
+
+@given(st.floats(1, 500), st.integers(16, 4_096))
+def test_a_cpu_takes_no_larger_batch_than_a_gpu(tokens: float, width: int) -> None:
+    cpu, cuda = (
+        suited_batch_size(10**6, tokens=tokens, width=width, device=device)
+        for device in ("cpu", "cuda")
+    )
+    assert cpu <= cuda == LARGE_BATCH
+    assert cpu == LARGE_BATCH or cpu * tokens >= 4 * width
 
 
 @given(st.floats(0.001, 10**6), st.floats(0.001, 10**6))
