@@ -26,6 +26,7 @@ TopP = Annotated[float, Field(gt=0, le=1)]
 Penalty = Annotated[float, Field(ge=1, le=10)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 FractionOrSuited = Annotated[float, Field(ge=-1, lt=1)]
+DecayOrSuited = Annotated[float, Field(ge=-1)]
 SeedOrFresh = Annotated[int, Field(ge=-1, lt=2**63)]
 Layers = Annotated[int, Field(ge=0, le=1_000)]
 Width = Annotated[int, Field(ge=0, le=65_536)]
@@ -163,7 +164,7 @@ class TrainSettings(Section):
     epochs: NonNegativeInt = 0
     """Passes over the training pairs; 0 takes 4, and up to 15 where the pairs are few."""
     batch_size: NonNegativeInt = 0
-    """Pairs per optimizer step, over all devices; 0 takes 64 to 256, as suits model and device."""
+    """Pairs per optimizer step, over all devices; 0 takes 64 to 256, as suits model and data."""
     batching: Literal["auto", "packed", "bucketed"] = "auto"
     """Pairs end to end in rows of one length, or side by side with others of like length; auto
     packs on a CUDA GPU. Packed on a GPU, dropout leaves attention weights out."""
@@ -177,14 +178,15 @@ class TrainSettings(Section):
     """Muon for the blocks' matrices and AdamW for the rest, or AdamW for all parameters."""
     learning_rate: PositiveFloat = 3e-3
     """Highest learning rate of AdamW; 1e-3 or less suits it where it has all parameters."""
-    muon_learning_rate: PositiveFloat = 0.02
-    """Highest learning rate of Muon."""
+    muon_learning_rate: NonNegativeFloat = 0
+    """Highest learning rate of Muon; 0 takes 0.01 for 64 pairs a step, 0.02 for 256."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warm-up, to zero over the planned steps."""
     warmup_steps: NonNegativeInt = 50
     """Optimizer steps over which the learning rate rises linearly from zero; 0 is off."""
-    weight_decay: NonNegativeFloat = 0.1
-    """Decoupled weight decay of the matrices; biases and norms have none."""
+    weight_decay: DecayOrSuited = -1
+    """Decoupled weight decay of the matrices; biases and norms have none. -1 takes 0.1 where the
+    model is large for its data, else 0.02."""
     grad_clip: NonNegativeFloat = 1.0
     """Largest norm of the whole gradient; 0 is off."""
     validate_every: NonNegativeInt = 0

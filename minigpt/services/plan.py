@@ -81,7 +81,7 @@ def dry_run(settings: Settings, *, report: Report = ignore) -> DryRunResult:
     """
     runtime = Runtime.resolve(settings.runtime, training=True)
     data = read_training_data(settings, report)
-    settings = suited_settings(settings, data, runtime, report)
+    settings = suited_settings(settings, data, report)
     config = GPTConfig.from_settings(settings.model, vocab_size=data.vocab.size)
     report(Note("training some steps for trial"))
     with runtime.memory_guard(MEMORY_HINT):

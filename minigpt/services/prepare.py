@@ -11,7 +11,6 @@ from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import Vocab, load_vocab
 from minigpt.errors import DataError
 from minigpt.events import Note, Report, Warned, ignore
-from minigpt.model.runtime import Runtime
 from minigpt.services.read import read_data
 from minigpt.services.split import split_data
 from minigpt.services.vocab import build_vocabulary
@@ -113,23 +112,21 @@ def _read(
     return [pairs[index] for index in dataset.kept.tolist()], dataset
 
 
-def suited_settings(
-    settings: Settings, data: TrainingData, runtime: Runtime, report: Report
-) -> Settings:
+def suited_settings(settings: Settings, data: TrainingData, report: Report) -> Settings:
     """The settings with what they leave open chosen, and a note that says what that is."""
     train, model = suited(
         settings.train,
         settings.model,
         data.train_set,
         vocab_size=data.vocab.size,
-        device=runtime.device.type,
     )
     found = settings.model_copy(update={"train": train, "model": model})
     if found != settings:
         report(
             Note(
-                f"for these pairs on this device: {found.train.epochs} epochs, batches of "
-                f"{found.train.batch_size} pairs, dropout {found.model.dropout:g}"
+                f"for these pairs: {found.train.epochs} epochs, batches of "
+                f"{found.train.batch_size} pairs, dropout {found.model.dropout:g}, "
+                f"weight decay {found.train.weight_decay:g}"
             )
         )
     return found

@@ -116,7 +116,7 @@ def _train(
     if resume and not runtime.is_main:
         settings = resumed_settings(settings, run.read_settings(), report)
     data = read_training_data(settings, report)
-    settings = suited_settings(settings, data, runtime, report)
+    settings = suited_settings(settings, data, report)
     checkpoint = load_checkpoint(run.last) if resume else None
     model = _model(settings, data, checkpoint, report).to(runtime.device)
     recorder = RunRecorder(run, settings, data, runtime, report)

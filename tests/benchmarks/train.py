@@ -74,14 +74,13 @@ def model_of(settings: Settings, data: "Data", runtime: Runtime) -> GPT:
     return GPT(config).to(runtime.device)
 
 
-def filled(settings: Settings, data: "Data", runtime: Runtime) -> Settings:
+def filled(settings: Settings, data: "Data") -> Settings:
     """The settings with what suits the data where they leave it open."""
     train, model = suited(
         settings.train,
         settings.model,
         data.train,
         vocab_size=data.vocab_size,
-        device=runtime.device.type,
     )
     return settings.model_copy(update={"train": train, "model": model})
 
@@ -239,7 +238,7 @@ def main() -> None:
     per_pair = (data.train.n_tokens - data.train.n_pairs) / data.train.n_pairs
     pairs = min(data.train.n_pairs, max(1, int(given.tokens / per_pair)))
     larger = load_settings({**layer, "train": {"batch_size": pairs}})
-    default, larger = (filled(each, data, runtime) for each in (default, larger))
+    default, larger = (filled(each, data) for each in (default, larger))
 
     reference = Reference(tutorial, data, plain)
     parameters = reference.model.config.parameters

@@ -23,6 +23,8 @@ TINY: dict[str, dict[str, Any]] = {
         "max_length": 32,
         "learning_rate": 1e-2,
         "warmup_steps": 2,
+        "muon_learning_rate": 0.01,
+        "weight_decay": 0.02,
         "show_samples": 2,
         "tensorboard": "off",
     },
