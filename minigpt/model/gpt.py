@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from minigpt.model.cache import KVCache
 from minigpt.model.config import GPTConfig
+from minigpt.model.dropout import Dropout, dropout
 from minigpt.model.masks import flex_attention
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class CausalSelfAttention(nn.Module):
         self.dropout = config.dropout
         self.qkv_proj = nn.Linear(config.n_embd, 3 * config.n_embd)
         self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.resid_dropout = nn.Dropout(config.dropout)
+        self.resid_dropout = Dropout(config.dropout)
 
     def forward(
         self,
@@ -84,7 +85,7 @@ def short_attention(q: Tensor, k: Tensor, v: Tensor, *, dropout_p: float) -> Ten
     q, k, v = (x.reshape(B * H, T, D) for x in (q, k, v))
     future = torch.full((T, T), -math.inf, dtype=q.dtype).triu(1)
     scores = torch.baddbmm(future, q, k.mT, alpha=1 / math.sqrt(D))
-    weights = F.dropout(scores.softmax(-1).to(v.dtype), dropout_p)
+    weights = dropout(scores.softmax(-1).to(v.dtype), dropout_p)
     return torch.bmm(weights, v).view(B, H, T, D)
 
 
@@ -95,7 +96,7 @@ class MLP(nn.Module):
         super().__init__()
         self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each token by itself: [B, T, C] -> [B, T, C]."""
@@ -134,7 +135,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd)
 
