@@ -128,6 +128,7 @@ def stats(
     minigpt train
     minigpt train --epochs 15 --size small
     minigpt train --dry-run          # the model as a tree, and what it takes
+    minigpt train --init-from old    # learn on from a model, with new characters
     minigpt train --resume           # go on where a run stopped
     minigpt train --run-dir output-2 --learning-rate 5e-4
     """,
@@ -146,19 +147,26 @@ def train(
         bool, typer.Option("--force", help="Start anew in a run directory that holds a run.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained, and train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what would be trained and what it takes, after some steps for trial.",
+        ),
     ] = False,
 ) -> None:
     """Train a model; vocabulary and split are built first where they are missing."""
     if resume and force:
         raise SettingsError("--resume and --force exclude each other", hint="leave one out")
     from minigpt.cli.inside import lines_of_dry_run
-    from minigpt.services import train as service
 
     if dry_run:
-        planned = service.dry_run(settings, report=console.report)
+        from minigpt.services import plan
+
+        planned = plan.dry_run(settings, report=console.report)
         console.result(planned, lines=lines_of_dry_run)
         return
+    from minigpt.services import train as service
+
     result = service.train(settings, resume=resume, force=force, report=console.report)
     console.trained(result)
 

@@ -13,8 +13,8 @@ from minigpt.cli.text import number, safe
 
 if TYPE_CHECKING:
     from minigpt.model.outline import Part, Weight
+    from minigpt.services.plan import DryRunResult
     from minigpt.services.stats import ShownPair, ShownToken, StatsResult
-    from minigpt.services.train import DryRunResult
 
 UNKNOWN = "<unk>"
 

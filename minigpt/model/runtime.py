@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import platform
 import sys
@@ -160,6 +161,22 @@ class Runtime:
         if self.world_size > 1:
             dist.barrier()
 
+    def free_memory(self) -> None:
+        """Give back what PyTorch keeps of the device's memory without using it."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def peak_memory(self) -> int:
+        """Most bytes that were in use at a time: of the GPU, or of this process; 0 if unknown."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_reserved(self.device)
+        if self.device.type == "mps" or importlib.util.find_spec("resource") is None:
+            return 0
+        import resource  # not on Windows
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1_024 * most  # getrusage(2): kilobytes
+
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""
         if self.device.type == "cuda":
@@ -173,7 +190,7 @@ class Runtime:
         try:
             yield
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise DeviceError(f"{self.device}: out of memory", hint=hint) from error
 
@@ -187,7 +204,8 @@ def _keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that a device or the machine has no memory left."""
     text = str(error).lower()
     return (
         isinstance(error, torch.OutOfMemoryError | MemoryError)

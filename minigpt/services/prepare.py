@@ -15,6 +15,7 @@ from minigpt.services.read import read_data
 from minigpt.services.split import split_data
 from minigpt.services.vocab import build_vocabulary
 from minigpt.settings import Settings
+from minigpt.training.recipe import suited
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,26 @@ def _read(
             )
         )
     return [pairs[index] for index in dataset.kept.tolist()], dataset
+
+
+def suited_settings(settings: Settings, data: TrainingData, report: Report) -> Settings:
+    """The settings with what they leave open chosen, and a note that says what that is."""
+    train, model = suited(
+        settings.train,
+        settings.model,
+        data.train_set,
+        vocab_size=data.vocab.size,
+    )
+    found = settings.model_copy(update={"train": train, "model": model})
+    if found != settings:
+        report(
+            Note(
+                f"for these pairs: {found.train.epochs} epochs, batches of "
+                f"{found.train.batch_size} pairs, dropout {found.model.dropout:g}, "
+                f"weight decay {found.train.weight_decay:g}"
+            )
+        )
+    return found
 
 
 def target_counts(dataset: TokenizedDataset, vocab_size: int) -> tuple[int, ...]:

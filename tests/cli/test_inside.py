@@ -4,8 +4,8 @@ import pytest
 from rich.cells import cell_len
 
 from minigpt.cli.inside import lines_of_dry_run, lines_of_stats, visible
+from minigpt.services.plan import DryRunResult, dry_run
 from minigpt.services.stats import show_stats
-from minigpt.services.train import DryRunResult, dry_run
 from minigpt.services.vocab import build_vocabulary
 from minigpt.settings import DataSettings, Settings, StatsSettings
 from tests.services.tiny import tiny_settings, write_pairs
