@@ -1,0 +1,172 @@
+"""The pairs of a block side by side, as arrays instead of objects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minigpt.corpus.blocks import Block
+from minigpt.corpus.layout import CodePoints, Layout, Lengths
+from minigpt.corpus.left_out import BadRow
+from minigpt.corpus.qa import BOM, MAX_LINE_BYTES, MOST_READ, parse_fields, without_ends
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a block holds.
+
+    Attributes:
+        block: The block.
+        code_points: [C] uint32; questions and answers in turn, each followed by one place that is
+            no text: room for a separator.
+        lengths: [pairs, 2] int64; characters of each question and answer, and that place.
+        lines: Number of lines, blank and bad ones included.
+        without_pair: Numbers, from 0, of the lines that hold no pair.
+        bad: Those of them that are not blank, with their numbers in the block, from 0.
+    """
+
+    block: Block
+    code_points: CodePoints
+    lengths: Lengths
+    lines: int
+    without_pair: tuple[int, ...]
+    bad: tuple[BadRow, ...]
+
+    def spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the bytes of each pair's line begin in the file, and how many they are.
+
+        They count neither the line end nor a BOM.
+        """
+        raw = np.frombuffer(self.block.raw, dtype=np.uint8)
+        ends = np.flatnonzero(raw == ord("\n"))
+        if not self.block.raw.endswith(b"\n"):
+            ends = np.append(ends, raw.size)
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        starts, ends = (np.delete(array, self.without_pair) for array in (starts, ends))
+        ends -= raw[ends - 1] == ord("\r")
+        for index in np.flatnonzero(raw[starts] == BOM[0]).tolist():
+            starts[index] += len(BOM)  # a line that holds a pair and begins so begins with a BOM
+        return starts + self.block.start, ends - starts
+
+
+class ColumnReader:
+    """Reads blocks; lines of the usual layout all at once, others one by one.
+
+    Pairs, bad lines and reasons are those of `parse_line`, whatever the block holds.
+    """
+
+    def __init__(self, *, question_key: str, answer_key: str) -> None:
+        self.question_key = question_key
+        self.answer_key = answer_key
+        self._layout: Layout | None = None
+
+    def read(self, block: Block) -> Columns:
+        """Read a block."""
+        if len(block.raw) > MAX_LINE_BYTES:  # a line may be over the limit, or cut
+            return self._merge(block, None, list(enumerate(_lines(block.raw))))
+        raw = block.raw if block.raw.endswith(b"\n") else block.raw + b"\n"
+        usual, others = _set_escapes_aside(raw)
+        read = self._read_usual(usual)
+        if read is None and self._layout is not None:
+            usual, others = _set_others_aside(raw, self._layout)
+            read = self._layout.read(usual)
+        if read is None:
+            others = list(enumerate(_lines(raw)))
+        return self._merge(block, read, others)
+
+    def _read_usual(self, lines: bytes) -> tuple[CodePoints, Lengths] | None:
+        if self._layout is not None:
+            read = self._layout.read(lines)
+            if read is not None:
+                return read
+        first = lines[: lines.find(b"\n") + 1]
+        layout = Layout.of(
+            first.removeprefix(BOM), question_key=self.question_key, answer_key=self.answer_key
+        )
+        if layout is None or layout == self._layout:
+            return None
+        self._layout = layout
+        return layout.read(lines)
+
+    def _merge(
+        self,
+        block: Block,
+        usual: tuple[CodePoints, Lengths] | None,
+        others: Sequence[tuple[int, bytes]],
+    ) -> Columns:
+        """Put the pairs of the other lines where they belong among the usual ones."""
+        points, lengths = usual or (np.empty(0, np.uint32), np.empty((0, 2), np.int64))
+        without_pair: list[int] = []
+        bad: list[BadRow] = []
+        texts: list[tuple[int, str, str]] = []  # after how many usual lines
+        for before, (number, line) in enumerate(others):
+            raw = without_ends(line[:MOST_READ])
+            fields = (
+                parse_fields(raw, question_key=self.question_key, answer_key=self.answer_key)
+                if raw.strip()
+                else ""
+            )
+            if isinstance(fields, str):
+                without_pair.append(number)
+                if fields:
+                    bad.append(BadRow(number, raw, fields))
+            else:
+                texts.append((number - before, fields[self.question_key], fields[self.answer_key]))
+        points, merged = _inserted(points, lengths, texts)
+        lines = len(lengths) + len(others)
+        return Columns(block, points, merged, lines, tuple(without_pair), tuple(bad))
+
+
+def _inserted(
+    points: CodePoints, lengths: Lengths, texts: Sequence[tuple[int, str, str]]
+) -> tuple[CodePoints, Lengths]:
+    if not texts:
+        return points, lengths
+    ends = np.concatenate(([0], lengths.sum(axis=1).cumsum()))
+    pieces: list[CodePoints] = []
+    done = 0
+    for before, group in groupby(texts, key=lambda item: item[0]):
+        end = int(ends[before])
+        text = "".join(f"{question}\n{answer}\n" for _, question, answer in group)
+        new = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+        pieces += [points[done:end], new]
+        done = end
+    new_lengths = [(len(question) + 1, len(answer) + 1) for _, question, answer in texts]
+    return (
+        np.concatenate([*pieces, points[done:]]),
+        np.insert(lengths, [before for before, _, _ in texts], new_lengths, axis=0),
+    )
+
+
+def _lines(raw: bytes) -> list[bytes]:
+    return raw.removesuffix(b"\n").split(b"\n")
+
+
+def _set_escapes_aside(raw: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """The lines without a backslash together, and the others with their numbers."""
+    others: list[tuple[int, bytes]] = []
+    usual: list[bytes] = []
+    done = number = 0
+    while (place := raw.find(b"\\", done)) >= 0:
+        start = raw.rfind(b"\n", done, place) + 1 or done
+        end = raw.find(b"\n", place) + 1
+        number += raw.count(b"\n", done, start)
+        usual.append(raw[done:start])
+        others.append((number, raw[start:end]))
+        number += 1
+        done = end
+    return (b"".join([*usual, raw[done:]]), others) if others else (raw, others)
+
+
+def _set_others_aside(raw: bytes, layout: Layout) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """The lines of the layout together, and the others with their numbers."""
+    usual: list[bytes] = []
+    others: list[tuple[int, bytes]] = []
+    for number, line in enumerate(_lines(raw)):
+        if layout.line.fullmatch(line):
+            usual.append(line)
+        else:
+            others.append((number, line))
+    return b"".join(line + b"\n" for line in usual), others
