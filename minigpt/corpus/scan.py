@@ -3,8 +3,9 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,17 @@ import numpy as np
 
 from minigpt.corpus.left_out import LeftOut
 from minigpt.corpus.parts import Job, Part
-from minigpt.corpus.qa import open_data
+from minigpt.corpus.qa import (
+    MOST_READ,
+    QAPair,
+    open_data,
+    parse_line,
+    raw_lines,
+    without_ends,
+)
 from minigpt.corpus.takings import CODE_POINTS, Arrays
 from minigpt.corpus.workers import helpers_for, read_parts
+from minigpt.errors import DataError
 from minigpt.events import Progress, Report, ignore
 
 RANGE_BYTES = 4 * 1024 * 1024
@@ -84,6 +93,23 @@ class Scan:
         self.pairs += part.pairs
 
 
+class CharacterCounts:
+    """How often each character stands in the parts of a file."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(CODE_POINTS, dtype=np.int64)
+
+    def add(self, arrays: Arrays) -> None:
+        """Add what `Characters` took."""
+        self._counts[arrays["points"]] += arrays["counts"]
+
+    def counter(self) -> Counter[str]:
+        """The counts, in code point order."""
+        points = np.flatnonzero(self._counts)
+        characters = map(chr, points.tolist())
+        return Counter(dict(zip(characters, self._counts[points].tolist(), strict=True)))
+
+
 def count_characters_in(data: DataFile, report: Report = ignore) -> tuple[Counter[str], Scan]:
     """How often each character stands in the pairs of a file.
 
@@ -93,10 +119,40 @@ def count_characters_in(data: DataFile, report: Report = ignore) -> tuple[Counte
     Raises:
         DataError: As `read_file` does.
     """
-    scan = Scan(data, "characters", report, {})
-    total = np.zeros(CODE_POINTS, dtype=np.int64)
+    scan, counts = Scan(data, "characters", report, {}), CharacterCounts()
     with contextlib.closing(scan.parts()) as parts:
         for arrays in parts:
-            total[arrays["points"]] += arrays["counts"]
-    points = np.flatnonzero(total)
-    return Counter(dict(zip(map(chr, points.tolist()), total[points].tolist(), strict=True))), scan
+            counts.add(arrays)
+    return counts.counter(), scan
+
+
+def read_pairs_at(data: DataFile, starts: Sequence[int]) -> list[QAPair]:
+    """The pairs of the lines that begin at these bytes.
+
+    Raises:
+        DataError: The file cannot be read, or has changed: there is no pair.
+    """
+    pairs = []
+    with open_data(data.path) as file:
+        for start in starts:
+            file.seek(start)
+            raw = without_ends(file.readline(MOST_READ))
+            pair = parse_line(raw, question_key=data.question_key, answer_key=data.answer_key)
+            if isinstance(pair, str):
+                raise DataError(f"{data.path}: has changed while it was read", hint="start again")
+            pairs.append(pair)
+    return pairs
+
+
+def first_pairs(data: DataFile, count: int) -> list[QAPair]:
+    """The first pairs of a file, or all where there are fewer.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    with open_data(data.path) as file:
+        parsed = (
+            parse_line(raw, question_key=data.question_key, answer_key=data.answer_key)
+            for raw in raw_lines(file)
+        )
+        return list(islice((pair for pair in parsed if isinstance(pair, QAPair)), count))

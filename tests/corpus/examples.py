@@ -25,10 +25,15 @@ def to_line(fields: Mapping[str, object]) -> bytes:
     return json.dumps(fields, ensure_ascii=False).encode("utf-8")
 
 
-def write_pairs(path: Path, given: Iterable[tuple[str, str]]) -> Path:
-    lines = [to_line({"question": question, "answer": answer}) for question, answer in given]
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
+def write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:
+    path.write_bytes(b"".join(to_line(row) + b"\n" for row in rows))
     return path
+
+
+def write_pairs(path: Path, given: Iterable[tuple[str, str]]) -> Path:
+    return write_lines(
+        path, ({"question": question, "answer": answer} for question, answer in given)
+    )
 
 
 def numbered_pairs(count: int) -> list[tuple[str, str]]:
