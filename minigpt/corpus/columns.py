@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minigpt.corpus.blocks import Block
-from minigpt.corpus.layout import CodePoints, Layout, Lengths
+from minigpt.corpus.layout import CodePoints, Layout, Lengths, Texts
 from minigpt.corpus.left_out import BadRow
 from minigpt.corpus.qa import BOM, MAX_LINE_BYTES, MOST_READ, parse_fields, without_ends
 
@@ -65,22 +66,22 @@ class ColumnReader:
     def read(self, block: Block) -> Columns:
         """Read a block."""
         if len(block.raw) > MAX_LINE_BYTES:  # a line may be over the limit, or cut
-            return self._merge(block, None, list(enumerate(_lines(block.raw))))
+            return self._merge(block, None, [(0, line) for line in _lines(block.raw)])
         raw = block.raw if block.raw.endswith(b"\n") else block.raw + b"\n"
         usual, others = _set_escapes_aside(raw)
-        read = self._read_usual(usual)
-        if read is None and self._layout is not None:
+        texts = self._read_usual(usual)
+        if texts is None and self._layout is not None:
             usual, others = _set_others_aside(raw, self._layout)
-            read = self._layout.read(usual)
-        if read is None:
-            others = list(enumerate(_lines(raw)))
-        return self._merge(block, read, others)
+            texts = self._layout.read(usual)
+        if texts is None:
+            others = [(0, line) for line in _lines(raw)]
+        return self._merge(block, texts, others)
 
-    def _read_usual(self, lines: bytes) -> tuple[CodePoints, Lengths] | None:
+    def _read_usual(self, lines: bytes) -> Texts | None:
         if self._layout is not None:
-            read = self._layout.read(lines)
-            if read is not None:
-                return read
+            texts = self._layout.read(lines)
+            if texts is not None:
+                return texts
         first = lines[: lines.find(b"\n") + 1]
         layout = Layout.of(
             first.removeprefix(BOM), question_key=self.question_key, answer_key=self.answer_key
@@ -91,52 +92,55 @@ class ColumnReader:
         return layout.read(lines)
 
     def _merge(
-        self,
-        block: Block,
-        usual: tuple[CodePoints, Lengths] | None,
-        others: Sequence[tuple[int, bytes]],
+        self, block: Block, texts: Texts | None, others: Sequence[tuple[int, bytes]]
     ) -> Columns:
         """Put the pairs of the other lines where they belong among the usual ones."""
-        points, lengths = usual or (np.empty(0, np.uint32), np.empty((0, 2), np.int64))
+        usual = texts or Texts(
+            np.empty(0, np.uint32), np.empty((0, 2), np.int64), np.empty(0, np.int64)
+        )
+        before = np.searchsorted(usual.places, [place for place, _ in others]).tolist()
         without_pair: list[int] = []
         bad: list[BadRow] = []
-        texts: list[tuple[int, str, str]] = []  # after how many usual lines
-        for before, (number, line) in enumerate(others):
+        pairs: list[tuple[int, str, str]] = []
+        for index, (_, line) in enumerate(others):
             raw = without_ends(line[:MOST_READ])
-            fields = (
-                parse_fields(raw, question_key=self.question_key, answer_key=self.answer_key)
-                if raw.strip()
-                else ""
-            )
-            if isinstance(fields, str):
-                without_pair.append(number)
-                if fields:
-                    bad.append(BadRow(number, raw, fields))
-            else:
-                texts.append((number - before, fields[self.question_key], fields[self.answer_key]))
-        points, merged = _inserted(points, lengths, texts)
-        lines = len(lengths) + len(others)
-        return Columns(block, points, merged, lines, tuple(without_pair), tuple(bad))
+            fields = self._fields(raw) if raw.strip() else ""
+            number = before[index] + index
+            if not isinstance(fields, str):
+                texts_of = (fields[self.question_key], fields[self.answer_key])
+                pairs.append((before[index], *texts_of))
+                continue
+            without_pair.append(number)
+            if fields:
+                bad.append(BadRow(number, raw, fields))
+        points, lengths = _inserted(usual, pairs)
+        lines = len(usual.lengths) + len(others)
+        return Columns(block, points, lengths, lines, tuple(without_pair), tuple(bad))
+
+    def _fields(self, raw: bytes) -> dict[str, Any] | str:
+        return parse_fields(raw, question_key=self.question_key, answer_key=self.answer_key)
 
 
-def _inserted(
-    points: CodePoints, lengths: Lengths, texts: Sequence[tuple[int, str, str]]
-) -> tuple[CodePoints, Lengths]:
-    if not texts:
+def _inserted(usual: Texts, others: Sequence[tuple[int, str, str]]) -> tuple[CodePoints, Lengths]:
+    """The usual pairs with others among them, each after so many of the usual ones."""
+    points, lengths = usual.points, usual.lengths
+    if not others:
         return points, lengths
     ends = np.concatenate(([0], lengths.sum(axis=1).cumsum()))
-    pieces: list[CodePoints] = []
+    point_pieces: list[CodePoints] = []
+    length_pieces: list[Lengths] = []
     done = 0
-    for before, group in groupby(texts, key=lambda item: item[0]):
-        end = int(ends[before])
-        text = "".join(f"{question}\n{answer}\n" for _, question, answer in group)
+    for before, group in groupby(others, key=lambda item: item[0]):
+        pairs = [(question, answer) for _, question, answer in group]
+        text = "".join(f"{question}\n{answer}\n" for question, answer in pairs)
         new = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-        pieces += [points[done:end], new]
-        done = end
-    new_lengths = [(len(question) + 1, len(answer) + 1) for _, question, answer in texts]
+        point_pieces += [points[ends[done] : ends[before]], new]
+        new_lengths = [(len(question) + 1, len(answer) + 1) for question, answer in pairs]
+        length_pieces += [lengths[done:before], np.array(new_lengths, dtype=np.int64)]
+        done = before
     return (
-        np.concatenate([*pieces, points[done:]]),
-        np.insert(lengths, [before for before, _, _ in texts], new_lengths, axis=0),
+        np.concatenate([*point_pieces, points[ends[done] :]]),
+        np.concatenate([*length_pieces, lengths[done:]]),
     )
 
 
@@ -145,28 +149,29 @@ def _lines(raw: bytes) -> list[bytes]:
 
 
 def _set_escapes_aside(raw: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """The lines without a backslash together, and the others with their numbers."""
+    """The lines without a backslash together; the others, and after how many bytes of those."""
     others: list[tuple[int, bytes]] = []
     usual: list[bytes] = []
-    done = number = 0
+    done = size = 0
     while (place := raw.find(b"\\", done)) >= 0:
         start = raw.rfind(b"\n", done, place) + 1 or done
         end = raw.find(b"\n", place) + 1
-        number += raw.count(b"\n", done, start)
         usual.append(raw[done:start])
-        others.append((number, raw[start:end]))
-        number += 1
+        size += start - done
+        others.append((size, raw[start:end]))
         done = end
     return (b"".join([*usual, raw[done:]]), others) if others else (raw, others)
 
 
 def _set_others_aside(raw: bytes, layout: Layout) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """The lines of the layout together, and the others with their numbers."""
+    """The lines of the layout together; the others, and after how many bytes of those."""
     usual: list[bytes] = []
     others: list[tuple[int, bytes]] = []
-    for number, line in enumerate(_lines(raw)):
+    size = 0
+    for line in _lines(raw):
         if layout.line.fullmatch(line):
             usual.append(line)
+            size += len(line) + 1
         else:
-            others.append((number, line))
+            others.append((size, line))
     return b"".join(line + b"\n" for line in usual), others

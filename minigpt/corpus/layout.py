@@ -16,11 +16,29 @@ from numpy.typing import NDArray
 
 CodePoints = NDArray[np.uint32]
 Lengths = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 
-_MOST_FIELDS = 8  # each has its mark, and no mark may be white space: 1 to 8 are none
+_QUOTE = ord('"')
 _FIRST_TEXT = 0x20  # what is less can stand in JSON only between values, or escaped
 _SPACE = " \t\r\n"  # of JSON
 _IS_SPACE = np.array([chr(point).isspace() for point in range(0x3002)])  # none is higher
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What some lines hold.
+
+    Attributes:
+        points: [C] uint32 code points of questions and answers in turn, each followed by one place
+            that is no text: room for a separator.
+        lengths: [pairs, 2] int64; characters of each question and answer, and that place.
+        places: [pairs] int64; of some byte of each line, in the lines as they were given.
+    """
+
+    points: CodePoints
+    lengths: Lengths
+    places: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,7 @@ class Layout:
             return None
         fields = len(keys)
         usual = ["{", *[":", ","] * (fields - 1), ":", "}"]
-        if between != usual or len(set(keys)) != fields or fields > _MOST_FIELDS:
+        if between != usual or len(set(keys)) != fields:
             return None
         if any(ord(character) < _FIRST_TEXT for character in "".join(keys)):
             return None
@@ -70,56 +88,51 @@ class Layout:
         *parts, last = self.parts
         return re.compile(value.join(map(re.escape, [*parts, last.removesuffix(b"\n")])))
 
-    def read(self, lines: bytes) -> tuple[CodePoints, Lengths] | None:
-        """The questions and answers of whole lines.
+    def read(self, lines: bytes) -> Texts | None:
+        """The questions and answers of whole lines; None unless all have this layout and a pair.
 
-        Returns:
-            [C] code points, each part followed by one place that is no text, and [pairs, 2] lengths
-            of the parts with that place; None unless every line has this layout and holds a pair.
+        All quotes of the lines are found; the bytes around the values are then seen to stand where
+        they should. Where no backslash and no control character is elsewhere either, this is the
+        only way to read the lines: in a value all three would be escaped.
         """
+        raw = np.frombuffer(lines, dtype=np.uint8)
+        quotes = np.flatnonzero(raw == _QUOTE)
+        first, *joints, last = self.parts
+        if not (lines.startswith(first) and lines.endswith(last)) or b"\\" in lines:
+            return None
+        if quotes.size % (4 * self.fields):
+            return None
+        closing = quotes.reshape(-1, 4 * self.fields)[:, 3::4].T.copy()  # [fields, lines]
+        kept = np.ones(raw.size, dtype=np.bool_)
+        kept[: len(first)] = kept[raw.size - len(last) + 1 :] = False
+        for joint, places in [
+            *zip(joints, closing, strict=False),
+            (last + first, closing[-1, :-1]),
+        ]:
+            if not _take_out(joint, places, raw, kept):
+                return None
+        if np.count_nonzero(raw < _FIRST_TEXT) != self._controls * closing.shape[1]:
+            return None
         try:
-            marked, count = self._marked(lines)
-            points = np.frombuffer(marked.decode("utf-8").encode("utf-32-le"), dtype="<u4")
+            points = np.frombuffer(str(raw[kept].data, "utf-8").encode("utf-32-le"), dtype="<u4")
         except UnicodeDecodeError:
             return None
-        marks = np.flatnonzero(points < _FIRST_TEXT)
-        if marks.size != count or marks.size % self.fields:
-            return None
-        numbers = points[marks].reshape(-1, self.fields)
-        if (numbers != np.arange(1, self.fields + 1)).any():
-            return None
-        lengths = np.diff(marks, prepend=-1)
-        ends = marks.reshape(numbers.shape)[:, self.used].ravel() + 1
-        used_lengths = lengths.reshape(numbers.shape)[:, self.used].ravel()
-        if self.used != (0, 1) or self.fields > len(self.used):
-            points = points.take(_places(ends - used_lengths, used_lengths))
-            ends = used_lengths.cumsum()
-        if _any_is_blank(points, ends - used_lengths, used_lengths):
-            return None
-        return points, used_lengths.reshape(-1, 2)
+        lengths = np.diff(np.flatnonzero(points == _QUOTE), prepend=-1)
+        points, lengths = self._used(points, lengths.reshape(-1, self.fields))
+        return None if _any_is_blank(points, lengths) else Texts(points, lengths, closing[-1])
 
-    def _marked(self, lines: bytes) -> tuple[bytes, int]:
-        """The values alone, each followed by a mark, a control character that says which it is.
+    @cached_property
+    def _controls(self) -> int:
+        """Number of control characters around the values of a line."""
+        return sum(byte < _FIRST_TEXT for part in self.parts for byte in part)
 
-        Where no quote and no backslash is left, and the marks that are then found are as many as
-        were set, in their order, this is the only way to read the lines: a value holds no quote, no
-        backslash and no control character, which would have to be escaped, and all else is layout.
-
-        Returns:
-            The marked values and the number of marks; no mark where the lines are of another form.
-        """
-        first, *joints, last = self.parts
-        if not (lines.startswith(first) and lines.endswith(last)):
-            return b"", -1
-        body = lines[len(first) : len(lines) - len(last)]
-        marks = 1
-        for number, joint in enumerate([*joints, last + first], start=1):
-            values = body.split(joint)
-            marks += len(values) - 1
-            body = bytes([number]).join(values)
-        if b'"' in body or b"\\" in body:
-            return b"", -1
-        return body + bytes([self.fields]), marks
+    def _used(self, points: CodePoints, lengths: Lengths) -> tuple[CodePoints, Lengths]:
+        """The question and the answer of all fields."""
+        if self.used == (0, 1) and self.fields == len(self.used):
+            return points, lengths
+        ends = lengths.cumsum().reshape(lengths.shape)[:, self.used].ravel()
+        used = lengths[:, self.used]
+        return points.take(_places(ends - used.ravel(), used.ravel())), used
 
 
 def _around_values(pieces: Sequence[bytes]) -> Iterator[bytes]:
@@ -137,13 +150,27 @@ def _places(starts: Lengths, lengths: Lengths) -> NDArray[np.int64]:
     return places
 
 
-def _any_is_blank(points: CodePoints, starts: Lengths, lengths: Lengths) -> bool:
+def _take_out(joint: bytes, places: NDArray[np.int64], raw: Bytes, kept: Mask) -> bool:
+    """Whether the joint stands at all these places; if so, only its first byte is kept there."""
+    if places.size and places[-1] > raw.size - len(joint):
+        return False
+    if _windows(raw, len(joint))[places].tobytes() != joint * places.size:
+        return False
+    _windows(kept, len(joint) - 1)[places + 1] = np.void(bytes(len(joint) - 1))
+    return True
+
+
+def _windows(array: Bytes | Mask, width: int) -> NDArray[np.void]:
+    """[size - width + 1] so many bytes from each place on, as one item."""
+    return np.ndarray(array.size - width + 1, f"V{width}", buffer=array.data, strides=1)
+
+
+def _any_is_blank(points: CodePoints, lengths: Lengths) -> bool:
     """Whether a part is empty or white space; only those that begin with it are looked at."""
-    doubtful = np.flatnonzero((lengths == 1) | _IS_SPACE.take(points[starts], mode="clip"))
+    sizes = lengths.ravel()
+    starts = sizes.cumsum() - sizes
+    doubtful = np.flatnonzero((sizes == 1) | _IS_SPACE.take(points[starts], mode="clip"))
     return any(
-        not points[starts[part] : starts[part] + lengths[part] - 1]
-        .tobytes()
-        .decode("utf-32-le")
-        .strip()
-        for part in doubtful.tolist()
+        not points[start : start + size - 1].tobytes().decode("utf-32-le").strip()
+        for start, size in zip(starts[doubtful].tolist(), sizes[doubtful].tolist(), strict=True)
     )

@@ -28,9 +28,7 @@ class LeftOut:
         self.path = path
         self.report = report
         self.by_reason: Counter[str] = Counter()
-        self.first: BadRow | None = None
-        self.total = 0
-        self._shown = 0
+        self.shown: list[BadRow] = []
 
     def add(self, rows: Sequence[BadRow], by_reason: Mapping[str, int]) -> None:
         """Count some bad lines, and report those that are among the first.
@@ -39,14 +37,15 @@ class LeftOut:
             rows: They or, where they are more than are ever shown, the first of them.
             by_reason: How many they are.
         """
-        for row in rows:
-            self.first = self.first or row
-            if self._shown < SHOWN_BAD_LINES:
-                self.report(BadLine(self.path, row.number, row.reason))
-                self._shown += 1
-        for reason, count in by_reason.items():
-            self.by_reason[reason] += count
-        self.total = self.by_reason.total()
+        for row in rows[: SHOWN_BAD_LINES - len(self.shown)]:
+            self.report(BadLine(self.path, row.number, row.reason))
+            self.shown.append(row)
+        self.by_reason.update(by_reason)
+
+    @property
+    def total(self) -> int:
+        """Number of bad lines."""
+        return self.by_reason.total()
 
     def finish(self, *, pairs: int, strict: bool, keys: tuple[str, str]) -> None:
         """Report all of them by reason, once the file is read.
@@ -62,9 +61,9 @@ class LeftOut:
         if self.total:
             self.report(BadLines(self.path, self.total, dict(self.by_reason)))
         if not pairs:
-            first = self.first
-            event = BadLine(self.path, first.number, first.reason) if first else None
-            raise explain_no_pair(self.path, event, first.raw if first else b"", keys=keys)
+            events = [BadLine(self.path, row.number, row.reason) for row in self.shown]
+            first, raw = (events[0], self.shown[0].raw) if self.shown else (None, b"")
+            raise explain_no_pair(self.path, first, raw, keys=keys)
         if strict and self.total:
             raise DataError(
                 f"{self.path}: {self._summary()}, and strict reading allows none",
@@ -72,6 +71,6 @@ class LeftOut:
             )
 
     def _summary(self) -> str:
-        assert self.first is not None
         lines = "1 bad line" if self.total == 1 else f"{self.total:,} bad lines"
-        return f"{lines}, the first is line {self.first.number}: {self.first.reason}"
+        first = self.shown[0]
+        return f"{lines}, the first is line {first.number}: {first.reason}"

@@ -40,12 +40,18 @@ class DataFile:
     answer_key: str = "answer"
     strict: bool = False
 
+    @property
+    def keys(self) -> tuple[str, str]:
+        """The fields of the question and the answer."""
+        return self.question_key, self.answer_key
+
 
 class Scan:
     """One pass over a file.
 
     Attributes:
         pairs: Number of pairs met so far.
+        left_out: The bad lines met so far.
     """
 
     def __init__(self, data: DataFile, taker: str, report: Report, options: dict[str, Any]) -> None:
@@ -53,13 +59,13 @@ class Scan:
         self._lines = 0
         self._data = data
         self._report = report
-        self._left_out = LeftOut(data.path, report)
+        self.left_out = LeftOut(data.path, report)
         self._job = Job(str(data.path), data.question_key, data.answer_key, taker, options)
 
     @property
     def skipped(self) -> int:
         """Number of bad lines met so far."""
-        return self._left_out.total
+        return self.left_out.total
 
     def parts(self) -> Generator[Arrays]:
         """What was taken, part by part, in the order of the file.
@@ -80,15 +86,11 @@ class Scan:
                     yield part.arrays
                     if time.monotonic() - started > _QUIET_S:
                         self._report(Progress(task, end // _MB, size // _MB, "MB"))
-        self._left_out.finish(
-            pairs=self.pairs,
-            strict=self._data.strict,
-            keys=(self._data.question_key, self._data.answer_key),
-        )
+        self.left_out.finish(pairs=self.pairs, strict=self._data.strict, keys=self._data.keys)
 
     def _count(self, part: Part) -> None:
         rows = [replace(row, number=self._lines + row.number + 1) for row in part.bad]
-        self._left_out.add(rows, part.by_reason)
+        self.left_out.add(rows, part.by_reason)
         self._lines += part.lines
         self.pairs += part.pairs
 

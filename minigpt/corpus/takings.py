@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from minigpt.corpus.columns import Columns
 from minigpt.corpus.hashing import hash_parts
 from minigpt.corpus.repeats import RECORD, Records, in_buckets, make_records
+from minigpt.corpus.tokenizer import id_table
+from minigpt.corpus.vocab import SEP_ID, UNK_ID
 
 Arrays = dict[str, NDArray[Any]]
 Options = Mapping[str, Any]
@@ -82,6 +84,48 @@ class Measures:
         }
 
 
+class Ids:
+    """The pairs of at most `max_length` tokens, encoded; 0 is no limit.
+
+    `ids` of all of them, with their separators; `question_lengths` and `pair_lengths` [pairs] in
+    tokens, with separators; `kept` [pairs], where each stands among all pairs; and the numbers of
+    `given` pairs and `unknown` tokens.
+    """
+
+    def __init__(self, characters: str, max_length: int) -> None:
+        self._table = id_table(characters)
+        self._max_length = max_length
+        self._given = self._unknown = 0
+        self._taken: list[tuple[NDArray[Any], ...]] = []
+
+    def take(self, columns: Columns) -> None:
+        """Encode the pairs of a block."""
+        lengths = columns.lengths
+        kept = np.arange(self._given, self._given + len(lengths))
+        self._given += len(lengths)
+        ids = self._table.take(columns.code_points)
+        ids[lengths.ravel().cumsum() - 1] = SEP_ID
+        pair_lengths = lengths.sum(axis=1)
+        if self._max_length and pair_lengths.max() > self._max_length:
+            fits = pair_lengths <= self._max_length
+            ids = ids[np.repeat(fits, pair_lengths)]
+            kept, lengths, pair_lengths = kept[fits], lengths[fits], pair_lengths[fits]
+        self._unknown += int(np.count_nonzero(ids == UNK_ID))
+        short = (lengths[:, 0].astype(np.int32), pair_lengths.astype(np.int32))
+        self._taken.append((ids, *short, kept))
+
+    def arrays(self) -> Arrays:
+        """All that was encoded."""
+        nothing = (self._table[:0], *(np.empty(0, kind) for kind in (np.int32, np.int32, np.int64)))
+        columns = zip(nothing, *self._taken, strict=True)
+        names = ("ids", "question_lengths", "pair_lengths", "kept")
+        return {
+            **{name: np.concatenate(column) for name, column in zip(names, columns, strict=True)},
+            "given": np.array(self._given),
+            "unknown": np.array(self._unknown),
+        }
+
+
 def added(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
     """The sum of two arrays of counts; what is beyond the end of one counts as zero."""
     longer, shorter = (first, second) if first.size > second.size else (second, first)
@@ -90,4 +134,8 @@ def added(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int
     return longer
 
 
-TAKERS: Mapping[str, Callable[..., Taker]] = {"characters": Characters, "measures": Measures}
+TAKERS: Mapping[str, Callable[..., Taker]] = {
+    "characters": Characters,
+    "ids": Ids,
+    "measures": Measures,
+}

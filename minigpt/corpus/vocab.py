@@ -43,6 +43,11 @@ class Vocab:
         """Number of tokens, the special ones included."""
         return len(self.tokens)
 
+    @property
+    def characters(self) -> str:
+        """The tokens that are characters, in the order of their ids."""
+        return "".join(self.tokens[len(SPECIAL_TOKENS) :])
+
     @cached_property
     def ids(self) -> Mapping[str, int]:
         """The id of each token."""

@@ -80,6 +80,7 @@ def odd_line(kind: str, question: str, answer: str) -> bytes:
         "two objects": usual + usual,
         "joined": usual[:-1] + b'"}{"question": "' + usual,
         "overlap": b'{"question": ", "answer": "}',
+        "only quotes": b'{"question": """"""}',
         "half": usual[: len(usual) // 2],
         "array": b"[" + usual + b"]",
         "huge number": b'{"question": "a", "answer": "c", "n": ' + b"9" * 5_000 + b"}",
@@ -94,7 +95,7 @@ ODD_KINDS = [
     *("cut character", "lone surrogate", "surrogate pair", "duplicate", "last wins", "nested"),
     *("number", "null", "empty", "white", "topic", "turned", "compact", "answers"),
     *("more answers", "answers are text", "missing", "other names", "two objects", "joined"),
-    *("overlap", "half", "array", "huge number", "deep"),
+    *("overlap", "only quotes", "half", "array", "huge number", "deep"),
 ]
 
 _usual_lines = st.builds(

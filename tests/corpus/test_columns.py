@@ -166,7 +166,6 @@ def test_usual_lines_are_read_at_once(given: list[str]) -> None:
         b'{"question": "a", "answer": "c", "\xff": "d"}\n',
         b'{"question": "a", "answer": "c", "\x01": "d"}\n',
         b'{"question": "a" "answer": "c"}\n',
-        to_line({"question": "a", "answer": "b", **{str(i): "" for i in range(7)}}) + b"\n",
     ],
 )
 def test_what_is_no_usual_line_has_no_layout(line: bytes) -> None:
@@ -184,6 +183,7 @@ def test_what_is_no_usual_line_has_no_layout(line: bytes) -> None:
         b'{"question": "a", "answer": "b", "answer": "c"}\n{"question": "d"}\n',
         b'{"question": "d"}\n{"question": "a", "answer": "b", "answer": "c"}\n',
         b'{"question": "a\\", "answer": "b"}\n',
+        b'{"question": """"""}\n',
     ],
 )
 def test_a_layout_reads_nothing_but_its_own_lines(lines: bytes) -> None:
