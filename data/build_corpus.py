@@ -24,6 +24,7 @@ from corpus_sources import (
     Table,
     digest,
     items_of,
+    read_intents,
     read_tables,
     read_talk,
     skeleton,
@@ -39,9 +40,12 @@ class Corpus:
 
     tables: list[Table]
     talk: list[Pair]
+    """Hand-written, no two alike."""
+    intents: list[Pair]
+    """The many wordings of what people say in conversation."""
     items: list[Item]
     pairs: list[Pair]
-    """Facts and talk together, in the order of the file."""
+    """Facts, intents and talk together, in the order of the file."""
     exam: list[ExamQuestion]
 
     @property
@@ -73,12 +77,14 @@ def build(sources: Path = SOURCES) -> Corpus:
         SourceError: A source cannot be read.
     """
     tables, talk = read_tables(sources / "facts"), read_talk(sources / "talk")
+    intents = read_intents(sources / "intents")
     items = [item for table in tables for ask in table.asks for item in items_of(table, ask)]
-    pairs = talk + [pair for item in items for pair in fact_pairs(item)]
+    pairs = talk + intents + [pair for item in items for pair in fact_pairs(item)]
     exam = fact_exam(tables, sources / "exam") + unknown_exam(sources / "exam" / "unknown.jsonl")
     return Corpus(
         tables,
         talk,
+        intents,
         items,
         sorted(pairs, key=lambda pair: digest("order", pair.question, pair.answer)),
         sorted(exam, key=lambda entry: digest("order", entry.question)),
@@ -107,12 +113,16 @@ def topic_table(corpus: Corpus) -> str:
     counts = [
         Counter(pair.topic for pair in corpus.pairs),
         Counter(corpus.facts.values()),
+        Counter(pair.topic for pair in corpus.intents),
         Counter(pair.topic for pair in corpus.talk),
         Counter(entry.topic for entry in corpus.exam),
     ]
     rows = [(topic, [count[topic] for count in counts]) for topic, _ in counts[0].most_common()]
     rows.append(("all", [count.total() for count in counts]))
-    lines = ["| topic | pairs | facts | hand-written | exam |", "|---|--:|--:|--:|--:|"]
+    lines = [
+        "| topic | pairs | facts | conversation | hand-written | exam |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     lines += [f"| {topic} | " + " | ".join(f"{n:,}" for n in row) + " |" for topic, row in rows]
     return "\n".join(lines)
 

@@ -75,7 +75,7 @@ def short_enough(corpus: "Corpus") -> Iterator[str]:
 def one_answer_each(corpus: "Corpus") -> Iterator[str]:
     """No question has two sources, in none of the wordings that a fact could be asked in."""
     places: dict[str, set[str]] = defaultdict(set)
-    for pair in corpus.talk:
+    for pair in corpus.talk + corpus.intents:
         places[normalise(pair.question)].add(pair.place)
     for item in corpus.items:
         for question in item.filled(item.ask.questions).values():
@@ -109,6 +109,18 @@ def written_pairs_differ(corpus: "Corpus") -> Iterator[str]:
         for first, second in alike(texts):
             one, other = corpus.talk[first], corpus.talk[second]
             yield (f"{kind} alike: {one.place} {texts[first]} / {other.place} {texts[second]}")
+
+
+def intents_suffice(corpus: "Corpus") -> Iterator[str]:
+    """Every intent has at least eight wordings, and answers that no other intent gives."""
+    wordings = Counter(pair.place for pair in corpus.intents)
+    yield from (f"{place}: {n} wordings, wanted 8" for place, n in wordings.items() if n < 8)
+    places: dict[str, set[str]] = defaultdict(set)
+    for pair in corpus.intents:
+        places[pair.answer].add(pair.place)
+    for answer, found in places.items():
+        if len(found) > 1:
+            yield f"{answer} answers {' and '.join(sorted(found))}"
 
 
 def alike(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -233,6 +245,7 @@ CHECKS: tuple[Check, ...] = (
     no_pair_twice,
     no_wording_dominates,
     written_pairs_differ,
+    intents_suffice,
     clean_text,
     answers_end,
     answers_hold_the_fact,

@@ -1,7 +1,14 @@
 """Train a small conversational model from your own questions and answers.
 
 The public names are those of `__all__`; each is imported when it is first used, so that
-`import minigpt` is quick and loads no torch.
+`import minigpt` is quick and loads no torch. `help(minigpt.GPT)` says what a name is for and shows
+an example of its use. The examples that read files are run where `minigpt train` has learnt ten
+pairs like "天空是什么颜色？" and "蓝色。" by heart.
+
+Example:
+    >>> import minigpt
+    >>> minigpt.__version__
+    '0.1.0'
 """
 
 from importlib import import_module
@@ -15,7 +22,12 @@ if TYPE_CHECKING:
     from minigpt.errors import MiniGPTError
     from minigpt.layers import load_settings
     from minigpt.model.cache import KVCache
-    from minigpt.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from minigpt.model.checkpoint import (
+        Checkpoint,
+        CheckpointInfo,
+        load_checkpoint,
+        save_checkpoint,
+    )
     from minigpt.model.config import GPTConfig
     from minigpt.model.generation import complete, generate, stream
     from minigpt.model.gpt import GPT
@@ -34,6 +46,7 @@ _HOMES = {
     "GPT": "model.gpt",
     "ChatSession": "services.chat",
     "Checkpoint": "model.checkpoint",
+    "CheckpointInfo": "model.checkpoint",
     "GPTConfig": "model.config",
     "KVCache": "model.cache",
     "MiniGPTError": "errors",
@@ -64,6 +77,7 @@ __all__ = [
     "GPT",
     "ChatSession",
     "Checkpoint",
+    "CheckpointInfo",
     "GPTConfig",
     "KVCache",
     "MiniGPTError",

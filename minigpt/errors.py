@@ -9,6 +9,14 @@ class MiniGPTError(Exception):
     Attributes:
         message: What was found, and where.
         hint: What to type or change next; empty when there is nothing to say.
+
+    Example:
+        >>> from minigpt import MiniGPTError, load_settings
+        >>> try:
+        ...     load_settings({"train": {"epoch": 3}})
+        ... except MiniGPTError as error:
+        ...     error.exit_code, error.hint
+        (2, "did you mean 'epochs'?")
     """
 
     exit_code: ClassVar[int] = 1

@@ -5,7 +5,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,6 +16,7 @@ DEFAULT_CONFIG = Path("minigpt.toml")
 ENV_PREFIX = "MINIGPT_"
 
 Layer = Mapping[str, Mapping[str, Any]]
+Table = TypeVar("Table", bound=BaseModel)
 
 
 def load_settings(
@@ -33,6 +34,12 @@ def load_settings(
 
     Raises:
         SettingsError: A file cannot be read, or a table, key or value is not allowed.
+
+    Example:
+        >>> from minigpt import load_settings
+        >>> settings = load_settings({"train": {"epochs": 3}})
+        >>> settings.train.epochs, settings.origin("train", "epochs")
+        (3, 'option')
     """
     if config is None and DEFAULT_CONFIG.exists():
         config = DEFAULT_CONFIG
@@ -56,6 +63,20 @@ def load_settings(
         raise _explain(error, origins) from error
     settings._origins.update(origins)
     return settings
+
+
+def changed(table: Table, key: str, value: str) -> Table:
+    """`table` with one value changed, under the rules of every layer.
+
+    Raises:
+        SettingsError: The value is not allowed.
+    """
+    try:
+        return type(table).model_validate({**table.model_dump(), key: value})
+    except ValidationError as error:
+        message = str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+        hint = f"{key}: {_meaning(type(table), key)}"
+        raise SettingsError(f"{key} = {value!r}: {message}", hint=hint) from error
 
 
 def _origin(layer: str, table: str, key: str, option_names: Mapping[str, str]) -> str:
@@ -131,12 +152,15 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> SettingsErro
             f"{origin}: unknown key {key!r} in [{table}]",
             hint=_nearest(key, model.model_fields, what="key"),
         )
-    field = model.model_fields[key]
-    meaning = " ".join((field.description or "").split())
+    meaning = _meaning(model, key)
     return SettingsError(
         f"{origin}: {table}.{key} = {first['input']!r}: {message}",
         hint=f"{key}: {meaning}" if meaning else "",
     )
+
+
+def _meaning(model: type[BaseModel], key: str) -> str:
+    return " ".join((model.model_fields[key].description or "").split())
 
 
 def _nearest(name: str, known: Mapping[str, object], *, what: str) -> str:

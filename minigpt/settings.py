@@ -43,6 +43,12 @@ class Section(BaseModel):
     )
 
 
+def _picture(name: str) -> str:
+    if name and Path(name).suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise ValueError("the file name must end in .png, .svg or .pdf")
+    return name
+
+
 class DataSettings(Section):
     """The files that the commands share, and how a line is read."""
 
@@ -104,9 +110,7 @@ class StatsSettings(Section):
     @field_validator("plot")
     @classmethod
     def _has_known_suffix(cls, value: str) -> str:
-        if value and Path(value).suffix.lower() not in {".png", ".svg", ".pdf"}:
-            raise ValueError("the file name must end in .png, .svg or .pdf")
-        return value
+        return _picture(value)
 
 
 SIZES = {"base": (6, 8, 768), "small": (6, 6, 384), "tiny": (4, 4, 256)}
@@ -155,6 +159,9 @@ class TrainSettings(Section):
     """Passes over the training pairs."""
     batch_size: PositiveInt = 64
     """Pairs per optimizer step, over all devices."""
+    batching: Literal["auto", "packed", "bucketed"] = "auto"
+    """Pairs end to end in rows of one length, or side by side with others of like length; auto
+    packs on a CUDA GPU. Packed on a GPU, dropout leaves attention weights out."""
     micro_batch_tokens: NonNegativeInt = 0
     """Tokens per forward pass, summed up to a batch; fewer need less memory. 0 suits the device."""
     max_length: Length = 140
@@ -202,14 +209,16 @@ class EvalSettings(Section):
     """Pairs per forward pass; the figures do not depend on it."""
     max_new_tokens: PositiveInt = 128
     """Longest generated answer, in tokens."""
-    samples: NonNegativeInt = 5
-    """Generated answers shown beside the expected ones."""
+    samples: NonNegativeInt = 3
+    """Generated answers shown beside the expected ones; a report has as many of the worst."""
     report: str = ""
     """Write all figures and every answer to this file (.md or .json); empty writes none."""
+    compare: str = ""
+    """A second checkpoint (file or run directory) to compare on the same pairs; empty is off."""
     fail_under: tuple[str, ...] = ()
-    """METRIC=X: exit with 8 unless the metric is at least X (at most X for losses); repeatable."""
+    """METRIC=X: exit with 8 if the metric is worse than X; repeatable."""
     seed: Seed = 42
-    """Seed of the sample that `limit` draws."""
+    """Seed of all that is drawn: the sample of `limit`, the samples shown, the intervals."""
 
     @field_validator("report")
     @classmethod
@@ -236,6 +245,19 @@ class ChatSettings(Section):
     """Longest answer, in tokens."""
     seed: SeedOrFresh = -1
     """Seed that makes answers repeatable; -1 draws a fresh one."""
+    loop_guard: bool = True
+    """Stop an answer that repeats itself and would not end."""
+    stats: bool = False
+    """Say how many tokens an answer has, how fast they came and when the first one did."""
+    history: bool = True
+    """Keep what is typed at the prompt for the next time, where only you can read it."""
+    attention: str = ""
+    """Draw where the model looked for each character (.png, .svg or .pdf); empty draws none."""
+
+    @field_validator("attention")
+    @classmethod
+    def _is_a_picture(cls, value: str) -> str:
+        return _picture(value)
 
 
 class RuntimeSettings(Section):
@@ -250,7 +272,14 @@ class RuntimeSettings(Section):
 
 
 class Settings(Section):
-    """All tables."""
+    """All tables of settings, checked and frozen.
+
+    Example:
+        >>> from minigpt import Settings
+        >>> settings = Settings(train={"epochs": 3})  # only these; `load_settings` reads all layers
+        >>> settings.train.epochs, settings.train.batch_size, settings.model.shape
+        (3, 64, (6, 8, 768))
+    """
 
     data: DataSettings = DataSettings()
     vocab: VocabSettings = VocabSettings()

@@ -155,7 +155,7 @@ def test_text_holds_the_result_and_nothing_else(root: Path, told: dict[str, Done
     measured = minigpt(root, "eval", "data/data.jsonl", "--max-new-tokens", "8", "--quiet")
     assert (measured.code, measured.err) == (0, "")
     assert f"{len(PAIRS)} pairs of data/data.jsonl" in measured.out
-    assert str(told["eval"].json["metrics"]["loss_all"])[:4] in measured.out
+    assert f"{told['eval'].json['metrics']['loss_answer']:.3f}" in measured.out
 
 
 def test_colour_is_there_only_when_it_is_wanted(root: Path) -> None:

@@ -9,13 +9,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from minigpt.errors import SettingsError
-from minigpt.layers import load_settings
-from minigpt.settings import Settings
+from minigpt.layers import changed, load_settings
+from minigpt.settings import ChatSettings, Settings
 from tests.reference import REFERENCE, reference_toml
 
 # Values that a field takes beside its default, where the type alone does not tell.
 OTHERS: dict[str, tuple[Any, Any, Any]] = {
     "stats.plot": ("a.png", "b.svg", "c.pdf"),
+    "chat.attention": ("a.png", "b.svg", "c.pdf"),
     "eval.report": ("a.md", "b.json", "c.md"),
     "runtime.device": ("cpu", "cuda", "mps"),
     "vocab.max_size": (100, 101, 102),
@@ -210,3 +211,33 @@ def test_a_shape_that_no_model_has_is_a_settings_error(
 ) -> None:
     with pytest.raises(SettingsError, match=message):
         load_settings({"model": model})
+
+
+@pytest.mark.parametrize("key", [key for key, value in ChatSettings() if value != ""])
+def test_a_changed_value_is_the_one_that_an_option_would_give(key: str) -> None:
+    text = {"top_p": "0.5", "seed": "7", "checkpoint": "a/b", "temperature": "0"}.get(key, "1")
+    expected = load_settings({"chat": {key: text}}).chat
+    assert changed(ChatSettings(), key, text) == expected
+
+
+def test_a_changed_value_leaves_the_others() -> None:
+    before = ChatSettings(temperature=0.3, top_k=7)
+    assert changed(before, "top_p", "0.5") == before.model_copy(update={"top_p": 0.5})
+    assert before.top_p == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bound"),
+    [
+        ("temperature", "-1", "greater than or equal to 0"),
+        ("top_p", "1.5", "less than or equal to 1"),
+        ("top_k", "many", "valid integer"),
+        ("repetition_penalty", "0.5", "greater than or equal to 1"),
+    ],
+)
+def test_a_change_out_of_bounds_names_the_bound_and_the_meaning(
+    key: str, value: str, bound: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{key} = '{value}': .*{bound}") as caught:
+        changed(ChatSettings(), key, value)
+    assert caught.value.hint.startswith(f"{key}: ")

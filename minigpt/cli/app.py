@@ -115,9 +115,11 @@ def stats(
     settings: Settings, console: "Console", file: OptionalFile = None, force: Force = False
 ) -> None:
     """Show how many tokens the pairs of FILE have (default: [data] train)."""
+    from minigpt.cli.inside import lines_of_stats
     from minigpt.services.stats import show_stats
 
-    console.result(show_stats(settings, file=file, force=force, report=console.report))
+    result = show_stats(settings, file=file, force=force, report=console.report)
+    console.result(result, lines=lines_of_stats)
 
 
 @app.command(
@@ -125,7 +127,7 @@ def stats(
     epilog="""
     minigpt train
     minigpt train --epochs 15 --size small
-    minigpt train --dry-run          # count parameters and steps, train nothing
+    minigpt train --dry-run          # the model as a tree, and what it takes
     minigpt train --resume           # go on where a run stopped
     minigpt train --run-dir output-2 --learning-rate 5e-4
     """,
@@ -150,10 +152,12 @@ def train(
     """Train a model; vocabulary and split are built first where they are missing."""
     if resume and force:
         raise SettingsError("--resume and --force exclude each other", hint="leave one out")
+    from minigpt.cli.inside import lines_of_dry_run
     from minigpt.services import train as service
 
     if dry_run:
-        console.result(service.dry_run(settings, report=console.report))
+        planned = service.dry_run(settings, report=console.report)
+        console.result(planned, lines=lines_of_dry_run)
         return
     result = service.train(settings, resume=resume, force=force, report=console.report)
     console.trained(result)
@@ -165,10 +169,11 @@ def train(
     epilog="""
     minigpt eval
     minigpt eval exam.jsonl --limit 500 --report report.md
+    minigpt eval --compare output-2
     minigpt eval --no-generate --fail-under loss_answer=2.5
     """,
 )
-@with_settings("eval", *DEVICE, *LINES)
+@with_settings("eval", "data.train", *DEVICE, *LINES, names={"data.train": "--train-data"})
 def evaluate(
     settings: Settings, console: "Console", file: OptionalFile = None, force: Force = False
 ) -> None:
@@ -190,9 +195,11 @@ def evaluate(
     minigpt chat 中国的首都是哪里？
     minigpt chat --top-k 20 --temperature 0.8
     minigpt chat < questions.txt > answers.txt
+    minigpt chat --jsonl < questions.jsonl > answers.jsonl
+    minigpt chat 你好 --attention looked.png    # where the model looked
     """,
 )
-@with_settings("chat", *DEVICE)
+@with_settings("chat", *DEVICE, "data.question_key", "data.answer_key")
 def chat(
     settings: Settings,
     console: "Console",
@@ -204,21 +211,45 @@ def chat(
             show_default=False,
         ),
     ] = None,
+    jsonl: Annotated[
+        bool,
+        typer.Option("--jsonl", help="Lines of stdin and stdout are JSON objects."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Let a picture replace a file.")] = False,
 ) -> None:
     """Answer a question, a file of questions, or talk."""
     talks = question is None and is_terminal(sys.stdin)
-    if talks and console.json:
-        raise SettingsError("--json needs a question", hint="minigpt chat QUESTION --json")
-    if question is not None and not question.strip():
-        raise SettingsError("the question is empty", hint='minigpt chat "QUESTION"')
-    from minigpt.cli import prompt
+    _check_ways(settings, console, question, talks=talks, jsonl=jsonl)
+    if talks:
+        from minigpt.cli.talk import talk
+
+        talk(settings, console, force=force)
+        return
+    from minigpt.cli import ask, lines
     from minigpt.services.chat import ChatSession
 
     session = ChatSession.open(settings, report=console.report)
     if question is not None:
-        prompt.answer_one(session, console, question)
-    elif talks:
-        prompt.talk(session, console)
-    else:
-        encoding = sys.stdin.encoding or "utf-8"
-        prompt.answer_lines(session, console, sys.stdin.buffer, encoding=encoding)
+        ask.answer_one(session, console, question, force=force)
+        return
+    form = lines.form_of(console, settings.data, jsonl=jsonl)
+    stats = settings.chat.stats
+    lines.answer_lines(session, console, sys.stdin.buffer, form=form, stats=stats)
+
+
+def _check_ways(
+    settings: Settings, console: "Console", question: str | None, *, talks: bool, jsonl: bool
+) -> None:
+    """Refuse what does not go together, before a model is loaded."""
+    if talks and console.json:
+        raise SettingsError("--json needs a question", hint="minigpt chat QUESTION --json")
+    if jsonl and (talks or question is not None):
+        raise SettingsError("--jsonl reads stdin", hint="minigpt chat --jsonl < questions.jsonl")
+    if jsonl and console.json:
+        raise SettingsError("--jsonl and --json exclude each other", hint="leave one out")
+    if question is not None and not question.strip():
+        raise SettingsError("the question is empty", hint='minigpt chat "QUESTION"')
+    if settings.chat.attention and question is None and not talks:
+        raise SettingsError(
+            "chat.attention draws one answer", hint="minigpt chat QUESTION --attention FILE.png"
+        )

@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console as RichConsole
@@ -14,14 +15,14 @@ from rich.text import Text
 from minigpt.cli.figures import lines_of_figures
 from minigpt.cli.process import is_debugging, is_terminal, silence, wants_colour
 from minigpt.cli.progress import ProgressLine
-from minigpt.cli.render import show
-from minigpt.cli.text import safe, to_json, to_plain
+from minigpt.cli.render import Lines, lines_of, show
+from minigpt.cli.text import json_line, safe, to_json, to_plain
 from minigpt.errors import InterruptedRunError, MiniGPTError
 from minigpt.events import BadLine, BadLines, Event, Note, Saved, Warned
 from minigpt.settings import Settings
 
 if TYPE_CHECKING:
-    from minigpt.services.evaluate import EvalResult
+    from minigpt.evaluation.result import EvalResult
 
 STYLES = {"error": "bold red", "warning": "yellow", "hint": "cyan", "note": "dim"}
 
@@ -111,24 +112,20 @@ class Console:
                 if value != type(values).model_fields[key].default:
                     self.note(f"{table}.{key} = {value} ({settings.origin(table, key)})")
 
-    def result(self, result: Any) -> None:  # noqa: ANN401 - the dataclass of any service
-        """Show what a service returned: as facts and tables, or as JSON."""
+    def result(self, result: Any, *, lines: Lines = lines_of) -> None:  # noqa: ANN401 - any result
+        """Show what a service returned: as the lines that `lines` makes of it, or as JSON."""
         self.progress.stop()
         if not self.speaks:
             return
         if self.json:
             self.write_json(result)
         else:
-            show(self.out, result)
+            show(self.out, result, lines=lines)
 
     def measured(self, result: "EvalResult") -> None:
         """Show an evaluation: its figures on one screen, or as JSON."""
-        self.progress.stop()
-        if self.json or not self.speaks:
-            self.result(result)
-            return
-        for line in lines_of_figures(result):
-            self.out.print(line, soft_wrap=True)
+        width = self.out.width if is_terminal(sys.stdout) else None
+        self.result(result, lines=partial(lines_of_figures, width=width))
 
     def trained(self, result: Any) -> None:  # noqa: ANN401 - the TrainResult, torch stays away
         """Show a training's result: on stdout only the path of the best checkpoint."""
@@ -145,6 +142,10 @@ class Console:
         """Write the command's one JSON object."""
         if self.speaks:
             write_json(sys.stdout, value)
+
+    def write_json_line(self, value: Mapping[str, Any] | None) -> None:
+        """Write one of many JSON objects, each a line; a blank line for None."""
+        _write_utf8(sys.stdout, (json_line(value) if value is not None else "") + "\n")
 
     def close(self) -> None:
         """Take down what is drawn over itself."""
@@ -171,13 +172,16 @@ def open_console(*, json: bool, quiet: bool, verbose: bool) -> Iterator[Console]
 
 def write_json(stream: IO[str], value: Any) -> None:  # noqa: ANN401 - a dataclass or a mapping
     """Write one JSON object in UTF-8, whatever encoding the console has."""
-    line = to_json(to_plain(value)) + "\n"
+    _write_utf8(stream, to_json(to_plain(value)) + "\n")
+
+
+def _write_utf8(stream: IO[str], text: str) -> None:
     stream.flush()
     buffer = getattr(stream, "buffer", None)
     if buffer is None:
-        stream.write(line)
+        stream.write(text)
     else:
-        buffer.write(line.encode("utf-8"))
+        buffer.write(text.encode("utf-8"))
 
 
 def write_error(error: MiniGPTError, *, json: bool) -> None:

@@ -1,107 +1,140 @@
-"""What an evaluation measured, on one screen and explained."""
+"""What an evaluation measured, on one screen: figures, verdict, samples."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.text import Text
 
-from minigpt.cli.render import columns
-from minigpt.cli.text import number, safe
+from minigpt.cli.render import INDENT, columns
+from minigpt.cli.text import safe
+from minigpt.evaluation.figures import FIGURES, Figure
 
 if TYPE_CHECKING:
-    from minigpt.services.evaluate import EvalResult, Row
+    from minigpt.evaluation.comparison import Comparison
+    from minigpt.evaluation.result import EvalResult
+    from minigpt.evaluation.rows import Row
 
-SHARES = {
-    "accuracy": "answers that contain an accepted one",
-    "exact_match": "answers equal to the expected one",
-    "character_f1": "characters in common, precision and recall balanced",
-    "ended_by_itself": "answers with a stop; the others were cut",
-    "empty": "answers without a character",
-    "unknown_share": "characters of the data that the vocabulary lacks",
-}
+HEADLINE = (
+    *("loss_answer", "token_accuracy_answer"),
+    *("accuracy", "exact_match", "character_f1", "ended_by_itself", "memorised"),
+)
+GUESSES = ("frequency", "common answer")
+ON_GUESSES = "guess: each token by its frequency; or always the most frequent answer"
+VERDICTS = {"balanced": "green", "unclear": "dim"}
 
 
-def lines_of_figures(result: "EvalResult") -> Iterator[Text]:
-    """The figures in groups, each with what it means, then topics and samples."""
-    left_out = f", {result.left_out:,} too long and left out" if result.left_out else ""
-    yield Text(f"{result.pairs:,} pairs of {safe(str(result.file))}{left_out}")
-    yield Text(f"measured with {safe(str(result.checkpoint))}")
+def lines_of_figures(result: "EvalResult", *, width: int | None = None) -> Iterator[Text]:
+    """The headline figures, what to make of them, and some answers.
+
+    Args:
+        result: What was measured.
+        width: Cells of a line of the terminal: what does not fit is left to the report. None for
+            a pipe, which gets everything.
+    """
+    yield Text(_title(result))
     yield Text()
-    yield from _headed(_losses(result), style="dim")
+    yield from _table(result, width)
+    yield from _beside(result)
     yield Text()
-    generated = "exact_match" in result.metrics
-    yield Text("answers, generated greedily" if generated else "data", style="bold")
-    yield from columns(list(_shares(result)))
-    if result.accuracy_by_topic:
+    yield from _verdict(result)
+    if result.comparison:
         yield Text()
-        yield Text("accuracy by topic", style="bold")
-        yield from columns(
-            [[safe(topic), _percent(share)] for topic, share in result.accuracy_by_topic.items()]
-        )
-    if result.samples:
+        yield from _comparison(result.comparison)
+    if result.samples.random:
         yield Text()
-        yield Text("samples", style="bold")
-        for row in result.samples:
-            yield from _sample(row)
+        for row in result.samples.random:
+            yield from (_cut(line, width) for line in _sample(row))
+    if result.report is None:
+        yield Text("--report FILE.md has every figure, explained, and every answer", style="dim")
 
 
-def _headed(rows: list[list[str]], *, style: str) -> Iterator[Text]:
-    lines = columns(rows)
-    heading = next(lines)
-    heading.stylize(style)
-    yield heading
+def _title(result: "EvalResult") -> str:
+    left_out = f" ({result.left_out:,} too long and left out)" if result.left_out else ""
+    file, checkpoint = safe(str(result.file)), safe(str(result.checkpoint))
+    pairs = "1 pair" if result.pairs == 1 else f"{result.pairs:,} pairs"
+    return f"{pairs} of {file}{left_out}, {checkpoint}"
+
+
+def _table(result: "EvalResult", width: int | None) -> Iterator[Text]:
+    figures = [FIGURES[name] for name in HEADLINE if name in result.metrics]
+    rows = [["", "value", "95 % interval", "guess"], *(_cells(result, each) for each in figures)]
+    meanings = ["", *(figure.meaning for figure in figures)]
+    explained = [[*row, meaning] for row, meaning in zip(rows, meanings, strict=True)]
+    lines = list(columns(explained))
+    if width is not None and max(cell_len(line.plain) for line in lines) > width:
+        lines = list(columns(rows))
+    lines[0].stylize("dim")
     yield from lines
 
 
-def _losses(result: "EvalResult") -> list[list[str]]:
-    metrics, baselines = result.metrics, result.baselines
-    uniform = number(baselines["uniform_loss"])
-    rows = [
-        ["", "answers", "all tokens", ""],
-        [
-            "loss",
-            number(metrics["loss_answer"]),
-            number(metrics["loss_all"]),
-            "nats per token; lower is better",
-        ],
+def _cells(result: "EvalResult", figure: Figure) -> list[str]:
+    found = [result.baselines[guess].metrics for guess in GUESSES if guess in result.baselines]
+    guesses = [figure.shown(each[figure.name]) for each in found if figure.name in each]
+    return [
+        figure.label,
+        figure.shown(result.metrics[figure.name]),
+        figure.span(result.intervals.get(figure.name)),
+        guesses[0] if guesses else "",
     ]
-    if "unigram_loss_all" in baselines:
-        rows.append(
-            [
-                "  of guessing by frequency",
-                number(baselines["unigram_loss_answer"]),
-                number(baselines["unigram_loss_all"]),
-                "",
-            ]
+
+
+def _beside(result: "EvalResult") -> Iterator[Text]:
+    """What belongs to the table: which guess, what was near to training, speed, what to mind."""
+    metrics = result.metrics
+    if any(name in result.baselines for name in GUESSES):
+        yield Text(INDENT + ON_GUESSES, style="dim")
+    name = "accuracy" if "accuracy" in metrics else "character_f1"
+    parts = result.breakdowns.get("training_question")
+    if parts and len(parts.buckets) == 2 and name in metrics:
+        figure = FIGURES[name]
+        near, new = (f"{_shown(figure, each.metrics)} of {each.pairs:,}" for each in parts.buckets)
+        yield Text(f"{INDENT}{figure.label} near a training question {near}, elsewhere {new}")
+    if "questions_per_s" in metrics:
+        rate, first = (
+            FIGURES[name].shown(metrics[name]) for name in ("questions_per_s", "time_to_first_s")
         )
-    rows.append(["  of guessing blindly", uniform, uniform, "ln of the vocabulary size"])
-    for name, meaning in (
-        ("perplexity", "tokens it wavers between"),
-        ("bits_per_character", "to write the text down with it"),
-    ):
-        found = [number(metrics[f"{name}_{part}"]) for part in ("answer", "all")]
-        rows.append([name.replace("_", " "), *found, meaning])
-    found = [_percent(metrics[f"token_accuracy_{part}"]) for part in ("answer", "all")]
-    rows.append(["next token right", *found, "given the true text before it"])
-    return rows
+        yield Text(f"{INDENT}{rate} questions a second; one alone: first character after {first}")
+    for remark in result.remarks:
+        yield Text(INDENT + safe(remark), style="yellow")
 
 
-def _shares(result: "EvalResult") -> Iterator[list[str]]:
-    for name, meaning in SHARES.items():
-        if name in result.metrics:
-            yield [name.replace("_", " "), _percent(result.metrics[name]), meaning]
-    if "questions_per_s" in result.metrics:
-        yield ["speed", number(result.metrics["questions_per_s"]), "questions per second"]
+def _shown(figure: Figure, metrics: Mapping[str, float]) -> str:
+    return figure.shown(metrics[figure.name]) if figure.name in metrics else "-"
+
+
+def _verdict(result: "EvalResult") -> Iterator[Text]:
+    verdict = result.verdict
+    margin = "" if verdict.sure or verdict.label == "unclear" else ", by a narrow margin"
+    style = VERDICTS.get(verdict.label, "yellow")
+    yield Text.assemble("verdict: ", (verdict.label, style), f"{margin}; {safe(verdict.reason)}")
+    if verdict.advice:
+        yield Text.assemble("next: ", safe(verdict.advice))
+
+
+def _comparison(comparison: "Comparison") -> Iterator[Text]:
+    yield Text(f"compared with {safe(str(comparison.other))}", style="bold")
+    rows = [["", "this", "the other", "difference", "95 % interval"]]
+    for each in comparison.contrasts:
+        figure = FIGURES[each.name]
+        values = [figure.shown(value) for value in (each.value, each.other, each.difference)]
+        rows.append([figure.label, *values, figure.span(each.interval)])
+    yield from columns(rows)
+    yield from (Text(INDENT + safe(sentence)) for sentence in comparison.sentences)
 
 
 def _sample(row: "Row") -> Iterator[Text]:
-    right = row.accepted if row.accepted is not None else row.exact
-    yield Text.assemble("  ", (safe(row.question), "cyan"))
+    yield Text.assemble(INDENT, (safe(row.question), "cyan"))
     answer = safe(row.answer) if row.answer else "(nothing)"
-    yield Text.assemble("    answer    ", (answer, "green" if right else ""))
-    if not right:
-        yield Text(f"    expected  {safe(row.expected)}")
+    if row.answer is None:
+        yield Text(f"{INDENT * 2}expected {safe(row.expected)}")
+    elif row.is_right:
+        yield Text.assemble(INDENT * 2, (answer, "green"))
+    else:
+        yield Text(f"{INDENT * 2}{answer}  (expected {safe(row.expected)})")
 
 
-def _percent(share: float) -> str:
-    return f"{share:.2%}"
+def _cut(line: Text, width: int | None) -> Text:
+    if width is not None:
+        line.truncate(width, overflow="ellipsis")
+    return line

@@ -1,8 +1,10 @@
 """What a program owes its shell: streams that can show anything, signals, a quiet end."""
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import IO, TextIO
 
@@ -76,6 +78,28 @@ def is_terminal(stream: IO[str]) -> bool:
 def is_animated(stream: IO[str]) -> bool:
     """Whether a line on the stream can be drawn over."""
     return is_terminal(stream) and os.environ.get("TERM", "") not in {"dumb", "unknown"}
+
+
+@contextlib.contextmanager
+def unechoed(stream: IO[str]) -> Iterator[None]:
+    """A block in which what is typed is not shown, but kept for the next one who reads it."""
+    try:
+        import termios
+    except ImportError:  # Windows shows nothing that nobody reads
+        yield
+        return
+    try:
+        before = termios.tcgetattr(stream.fileno())
+        silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        termios.tcsetattr(stream.fileno(), termios.TCSANOW, silent)
+    except (OSError, ValueError, termios.error):  # no terminal
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError, termios.error):  # it went away
+            termios.tcsetattr(stream.fileno(), termios.TCSANOW, before)
 
 
 def wants_colour(stream: IO[str]) -> bool:

@@ -1,7 +1,7 @@
 """Results as lines of text: every field is shown, under the name it has in JSON."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -14,12 +14,6 @@ from minigpt.cli.text import duration, number, safe
 INDENT = "  "
 NARROW = 24  # cells; a table whose cells are wider reads better as blocks
 BAR = 40  # cells of the longest bar
-
-
-def show(console: RichConsole, result: Any) -> None:  # noqa: ANN401 - the dataclass of any service
-    """Write a result; long lines are the terminal's to wrap, so that a pipe gets them whole."""
-    for line in lines_of(result):
-        console.print(line, soft_wrap=True)
 
 
 def lines_of(result: Any) -> Iterator[Text]:  # noqa: ANN401 - the dataclass of any service
@@ -42,6 +36,20 @@ def lines_of(result: Any) -> Iterator[Text]:  # noqa: ANN401 - the dataclass of 
         yield Text()
         yield Text(_label(name), style="bold")
         yield from _part(name, value)
+
+
+Lines = Callable[[Any], Iterator[Text]]
+
+
+def show(
+    console: RichConsole,
+    result: Any,  # noqa: ANN401 - the dataclass of any service
+    *,
+    lines: Lines = lines_of,
+) -> None:
+    """Write a result; long lines are the terminal's to wrap, so that a pipe gets them whole."""
+    for line in lines(result):
+        console.print(line, soft_wrap=True)
 
 
 def _part(name: str, value: Any) -> Iterator[Text]:  # noqa: ANN401 - a part of any result

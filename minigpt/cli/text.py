@@ -35,7 +35,12 @@ def _spell(character: str) -> str:
 
 def to_json(value: Mapping[str, Any]) -> str:
     """One line of JSON that begins with the schema; equal to `value` when parsed, safe to show."""
-    text = json.dumps({"schema": SCHEMA, **to_plain(value)}, ensure_ascii=False, allow_nan=False)
+    return json_line({"schema": SCHEMA, **value})
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """One line of JSON, equal to `value` when parsed, safe to show."""
+    text = json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False)
     return _CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 

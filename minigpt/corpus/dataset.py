@@ -29,6 +29,13 @@ class TokenizedDataset:
         prompt_lengths: [pairs] int32; tokens of each question and its `<sep>`.
         kept: [pairs] int64; where each pair stands among those that were given.
         too_long: Number of pairs left out because they are over the maximum length.
+
+    Example:
+        >>> from minigpt import QAPair, TokenizedDataset, Tokenizer, build_vocab, tokenize
+        >>> pairs = [QAPair("你好", "好！"), QAPair("好", "你好！")]
+        >>> dataset: TokenizedDataset = tokenize(pairs, Tokenizer(build_vocab(pairs)))
+        >>> dataset.n_pairs, dataset.n_tokens, dataset.pair(1).tolist()
+        (2, 12, [4, 2, 3, 4, 5, 2])
     """
 
     ids: Ids
@@ -80,7 +87,15 @@ class TokenizedDataset:
 def tokenize(
     pairs: Sequence[QAPair], tokenizer: Tokenizer, *, max_length: int = 0
 ) -> TokenizedDataset:
-    """Encode the pairs of at most `max_length` tokens, separators included; 0 is no limit."""
+    """Encode the pairs of at most `max_length` tokens, separators included; 0 is no limit.
+
+    Example:
+        >>> from minigpt import QAPair, Tokenizer, build_vocab, tokenize
+        >>> pairs = [QAPair("你好", "好！"), QAPair("你好", "你好，你好！")]
+        >>> dataset = tokenize(pairs, Tokenizer(build_vocab(pairs)), max_length=8)
+        >>> dataset.n_pairs, dataset.too_long
+        (1, 1)
+    """
     lengths = pair_lengths(pairs)
     fits = lengths.sum(axis=1) <= max_length if max_length else np.ones(len(pairs), dtype=bool)
     kept = np.flatnonzero(fits)

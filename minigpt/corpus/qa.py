@@ -29,6 +29,11 @@ class QAPair:
         answer: What the model learns to say.
         topic: The field `topic`; empty where there is none.
         answers: The field `answers`: all that count as right; empty where there is none.
+
+    Example:
+        >>> from minigpt import QAPair
+        >>> QAPair("你好", "你好！").answer
+        '你好！'
     """
 
     question: str
@@ -124,7 +129,15 @@ def read_pairs(
     strict: bool = False,
     report: Report = ignore,
 ) -> list[QAPair]:
-    """Read the pairs of a JSONL file, as `read_file` does."""
+    """Read the pairs of a JSONL file, as `read_file` does.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import read_pairs
+        >>> pairs = read_pairs(Path("data/data.jsonl"))
+        >>> len(pairs), pairs[0].question, pairs[0].answer
+        (10, '天空是什么颜色？', '蓝色。')
+    """
     return read_file(
         path, question_key=question_key, answer_key=answer_key, strict=strict, report=report
     ).pairs

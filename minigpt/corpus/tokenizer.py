@@ -20,6 +20,14 @@ class Tokenizer:
     """One token a character; what the vocabulary lacks becomes `<unk>`.
 
     Special tokens never come from text: a text that says "<sep>" is five characters.
+
+    Example:
+        >>> from minigpt import QAPair, Tokenizer, build_vocab
+        >>> tokenizer = Tokenizer(build_vocab([QAPair("你好", "好！")]))
+        >>> tokenizer.encode_pair("你好", "好！"), tokenizer.encode_prompt("您好")
+        ([3, 4, 2, 4, 5, 2], [1, 4, 2])
+        >>> tokenizer.decode([4, 5])
+        '好！'
     """
 
     vocab: Vocab

@@ -24,6 +24,12 @@ class Vocab:
 
     Raises:
         ValueError: The special tokens do not come first, or the others are not distinct characters.
+
+    Example:
+        >>> from minigpt import Vocab
+        >>> vocab = Vocab(("<pad>", "<unk>", "<sep>", "你", "好"))
+        >>> vocab.size, vocab.ids["好"], vocab.tokens[3]
+        (5, 4, '你')
     """
 
     tokens: tuple[str, ...]
@@ -134,7 +140,13 @@ def choose_characters(
 
 
 def build_vocab(pairs: Iterable[QAPair], *, min_count: int = 1, max_size: int = 0) -> Vocab:
-    """The vocabulary of the pairs: `choose_characters` after the special tokens."""
+    """The vocabulary of the pairs: `choose_characters` after the special tokens.
+
+    Example:
+        >>> from minigpt import QAPair, build_vocab
+        >>> build_vocab([QAPair("你好", "好！")]).tokens
+        ('<pad>', '<unk>', '<sep>', '你', '好', '！')
+    """
     counts = count_characters(pairs)
     characters = choose_characters(counts, min_count=min_count, max_size=max_size)
     return Vocab((*SPECIAL_TOKENS, *characters))
@@ -145,6 +157,12 @@ def load_vocab(path: Path) -> Vocab:
 
     Raises:
         VocabError: The file is missing, cannot be read, or holds no vocabulary.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import load_vocab
+        >>> load_vocab(Path("data/vocab.json")).tokens[:4]
+        ('<pad>', '<unk>', '<sep>', '。')
     """
     hint = "build it: minigpt vocab"
     check_input(path, error=VocabError, what="the vocabulary", hint=hint)

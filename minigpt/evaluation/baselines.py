@@ -1,34 +1,89 @@
-"""What knowing nothing, or only how frequent each character is, would come to."""
+"""What knowing nothing, or next to nothing, would come to: the same figures for three guesses.
+
+- uniform: every token is equally likely, always.
+- frequency: every token is as likely as it is frequent among the training targets.
+- common answer: every question is answered with the most frequent training answer.
+"""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minigpt.corpus.dataset import TokenizedDataset
+from minigpt.evaluation.answers import Said
+from minigpt.evaluation.encoded import Encoded
+from minigpt.evaluation.figures import FIGURES
+from minigpt.evaluation.memory import Memory
+from minigpt.evaluation.rows import build_rows, with_answer
+from minigpt.evaluation.surprise import TOP, PairSums, Surprises
+from minigpt.evaluation.tally import Tally, tally_surprises, with_rows
+
+UNIFORM, FREQUENCY, COMMON_ANSWER = "uniform", "frequency", "common answer"
 
 
-def uniform_loss(vocab_size: int) -> float:
-    """Nats per token of a guess that holds every token equally likely: ln V."""
-    return math.log(vocab_size)
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A guess and its figures.
+
+    Attributes:
+        name: UNIFORM, FREQUENCY or COMMON_ANSWER.
+        meaning: What is guessed.
+        metrics: By the names of the figures.
+    """
+
+    name: str
+    meaning: str
+    metrics: dict[str, float]
 
 
-def unigram_losses(dataset: TokenizedDataset, counts: tuple[int, ...]) -> tuple[float, float]:
-    """Nats per token of a guess that knows only how often each token is a training target.
+def guess_baselines(encoded: Encoded, unigram: Sequence[int], *, vocab_size: int) -> list[Baseline]:
+    """The guesses at the true texts.
+
+    Args:
+        encoded: What is predicted.
+        unigram: [V] how often each token is a target in training; empty where it is not known.
+        vocab_size: V.
+    """
+    guesses: list[tuple[str, str, Sequence[int]]] = [
+        (UNIFORM, "every token equally likely", [0] * vocab_size)
+    ]
+    if unigram:
+        meaning = "every token as likely as it is frequent in training"
+        guesses.append((FREQUENCY, meaning, unigram))
+    return [
+        Baseline(name, meaning, tally_surprises(encoded, guess(encoded.dataset, counts)).figures())
+        for name, meaning, counts in guesses
+    ]
+
+
+def guess(dataset: TokenizedDataset, counts: Sequence[int]) -> Surprises:
+    """What a guess that looks at no text costs.
 
     Args:
         dataset: What is predicted.
-        counts: [V] how often each token is a target in training; one is added to each (Laplace).
-
-    Returns:
-        Over all targets, and over answers with their stop.
+        counts: [V] how often each token was met; one is added to each (Laplace).
     """
-    smoothed = np.array(counts, dtype=np.float64) + 1
-    costs = -np.log(smoothed / smoothed.sum())[dataset.ids]
+    smoothed = np.asarray(counts, dtype=np.float64) + 1
+    costs = -np.log(smoothed / smoothed.sum())
+    places = np.argsort(np.argsort(costs, kind="stable"), kind="stable")
+    values = np.stack([costs, np.ones_like(costs), places < 1, places < TOP])[:, dataset.ids]
     place = np.arange(dataset.n_tokens) - np.repeat(dataset.offsets[:-1], dataset.lengths)
     is_answer = place >= np.repeat(dataset.prompt_lengths, dataset.lengths)
-    return _mean(costs[place > 0]), _mean(costs[is_answer])
+    starts = dataset.offsets[:-1]
+    on_all, on_answers = (
+        np.add.reduceat(values * counted, starts, axis=1) for counted in (place > 0, is_answer)
+    )
+    return Surprises(all=PairSums(*on_all), answer=PairSums(*on_answers))
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else math.nan
+def answer_baseline(encoded: Encoded, tally: Tally, memory: Memory) -> Baseline:
+    """What always giving the most frequent training answer comes to."""
+    answer = memory.common_answer
+    said = [Said(answer, ended=True)] * len(encoded)
+    rows = build_rows(encoded.pairs, [math.nan] * len(encoded))
+    figures = with_rows(tally, [*map(with_answer, rows, said)]).figures()
+    of_answers = {name: value for name, value in figures.items() if FIGURES[name].group == "said"}
+    meaning = f"always the most frequent training answer: {answer}"
+    return Baseline(COMMON_ANSWER, meaning, of_answers)

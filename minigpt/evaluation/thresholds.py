@@ -1,29 +1,36 @@
-"""`fail_under`: the least that a metric must reach."""
+"""`fail_under`: how good a figure must be."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from minigpt.errors import SettingsError, ThresholdError
+from minigpt.evaluation.figures import FIGURES, Need, nearest_figure
 
-LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_character", "unknown", "empty")
+MISSING: dict[Need, str] = {
+    "answers": "leave --no-generate out",
+    "accepted": "no line of the data has a list of accepted `answers`",
+    "training": "name the data that the model was trained on with --train-data",
+}
 
 
 def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
     """Read `METRIC=X` texts.
 
     Raises:
-        SettingsError: A text is not of that form.
+        SettingsError: A text is not of that form, or no figure has that name.
     """
     thresholds = {}
     for text in texts:
         name, _, number = text.partition("=")
-        wanted = _number(number)
-        if not name.strip() or math.isnan(wanted):
+        name, wanted = name.strip(), _number(number)
+        if not name or math.isnan(wanted):
             raise SettingsError(
                 f"--fail-under {text!r}: not of the form METRIC=X",
                 hint="for example --fail-under exact_match=0.5",
             )
-        thresholds[name.strip()] = wanted
+        if name not in FIGURES:
+            raise SettingsError(f"--fail-under {name}: no such metric", hint=nearest_figure(name))
+        thresholds[name] = wanted
     return thresholds
 
 
@@ -34,23 +41,41 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def check_thresholds(metrics: Mapping[str, float], thresholds: Mapping[str, float]) -> None:
-    """Compare each metric with what it must reach: at least, or at most where lower is better.
+def check_measurable(
+    thresholds: Mapping[str, float], *, answers: bool, accepted: bool, training: bool
+) -> None:
+    """Refuse a threshold for what will not be measured, before anything is.
+
+    Args:
+        thresholds: By figure.
+        answers: Whether answers are generated.
+        accepted: Whether the data has accepted answers.
+        training: Whether the training data is known.
 
     Raises:
-        SettingsError: A metric was not measured.
-        ThresholdError: One was not reached.
+        SettingsError: A figure needs what is not there.
+    """
+    there: dict[Need, bool] = {"answers": answers, "accepted": accepted, "training": training}
+    for name in thresholds:
+        for need in FIGURES[name].needs:
+            if not there[need]:
+                raise SettingsError(
+                    f"--fail-under {name}: cannot be measured here", hint=MISSING[need]
+                )
+
+
+def check_thresholds(metrics: Mapping[str, float], thresholds: Mapping[str, float]) -> None:
+    """Compare each figure with what it must reach: at least, or at most where lower is better.
+
+    Raises:
+        ThresholdError: One was not reached, or could not be computed.
     """
     missed = []
     for name, wanted in thresholds.items():
-        if name not in metrics:
-            raise SettingsError(
-                f"--fail-under {name}: was not measured", hint=f"measured: {', '.join(metrics)}"
-            )
-        found = metrics[name]
-        reached = found <= wanted if name.startswith(LOWER_IS_BETTER) else found >= wanted
-        if math.isnan(found) or not reached:
-            missed.append(f"{name} is {found:.4g}, not {wanted:g}")
+        figure, found = FIGURES[name], metrics.get(name, math.nan)
+        if not figure.reaches(found, wanted):
+            bound = "at least" if figure.higher else "at most"
+            missed.append(f"{name} is {found:.4g}, not {bound} {wanted:g}")
     if missed:
         raise ThresholdError(
             "; ".join(missed), hint="train longer or on more data, or lower the threshold"

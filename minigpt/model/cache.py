@@ -10,6 +10,16 @@ class KVCache:
     """Preallocated keys and values of every layer, filled from the left.
 
     Memory: 2 · n_layer · B · S · C numbers.
+
+    Example:
+        >>> import torch
+        >>> from minigpt import GPT, GPTConfig, KVCache
+        >>> model = GPT(GPTConfig(vocab_size=50, n_layer=2, n_head=2, n_embd=16)).eval()
+        >>> cache = KVCache(model.config, batch_size=1, capacity=10)
+        >>> _ = model(torch.tensor([[7, 8, 9]]), cache=cache)
+        >>> logits = model(torch.tensor([[10]]), cache=cache)  # sees 7, 8, 9 and 10
+        >>> cache.length, logits.shape
+        (4, torch.Size([1, 1, 50]))
     """
 
     def __init__(

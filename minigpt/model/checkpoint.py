@@ -5,7 +5,6 @@ Nothing in it can execute code, and no size that it states is believed before it
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,16 +19,15 @@ from torch import Tensor
 
 from minigpt.corpus.vocab import Vocab
 from minigpt.errors import CheckpointError, VocabError
-from minigpt.files import atomic_path, check_input, output_error
+from minigpt.files import atomic_path, output_error
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.model.location import LAST, TRAIN_HINT, resolve_checkpoint
 
 FORMAT = 1
-BEST, LAST = "best.safetensors", "last.safetensors"
 TRAINING = "training/"  # prefix of the tensors that only a resumed run needs
 TIED = "lm_head.weight"  # not stored: it is transformer.wte.weight
 
-TRAIN_HINT = "train a model with `minigpt train`, or name a checkpoint with --checkpoint"
 DAMAGED_HINT = "use another checkpoint of the run, or train again"
 
 
@@ -45,6 +43,11 @@ class CheckpointInfo(BaseModel):
         val_loss_answer: The same over the answers with their stop.
         data_sha256: Hash of the encoded training pairs.
         unigram: How often each token is a target in training, by id, for the unigram baseline.
+
+    Example:
+        >>> from minigpt import CheckpointInfo
+        >>> CheckpointInfo(step=100, epoch=2, max_length=140).loss_on
+        'all'
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,6 +72,14 @@ class Checkpoint:
         vocab: The characters it knows.
         weights: State dict without the tied output layer, float32.
         info: Where it comes from.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import Checkpoint, load_checkpoint
+        >>> checkpoint: Checkpoint = load_checkpoint(Path("output"))
+        >>> model = checkpoint.build()
+        >>> model.config == checkpoint.config, model.training, checkpoint.info.max_length
+        (True, False, 32)
     """
 
     path: Path
@@ -109,6 +120,17 @@ def save_checkpoint(
 
     Raises:
         OutputError: The file cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import GPT, CheckpointInfo, GPTConfig, QAPair, build_vocab
+        >>> from minigpt import load_checkpoint, save_checkpoint
+        >>> vocab = build_vocab([QAPair("你好", "你好！")])
+        >>> model = GPT(GPTConfig(vocab_size=vocab.size, n_layer=1, n_head=1, n_embd=4))
+        >>> info = CheckpointInfo(step=0, epoch=0, max_length=140)
+        >>> save_checkpoint(Path("mine.safetensors"), model, vocab, info)
+        >>> load_checkpoint(Path("mine.safetensors")).vocab == vocab
+        True
     """
     weights = {
         name: tensor.detach().to("cpu", torch.float32).contiguous()
@@ -135,30 +157,6 @@ def save_checkpoint(
             raise output_error(path, OSError(str(error))) from error
 
 
-def resolve_checkpoint(path: Path) -> Path:
-    """The checkpoint file that `path` names: itself, or a run directory's best.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    if os.path.isdir(path):  # unlike Path.is_dir, False for a path that cannot be looked up
-        if not (path / BEST).exists():
-            raise _without_best(path)
-        path = path / BEST
-    check_input(path, error=CheckpointError, what="the checkpoint", hint=TRAIN_HINT)
-    return path
-
-
-def _without_best(directory: Path) -> CheckpointError:
-    last = directory / LAST
-    if last.exists():
-        return CheckpointError(
-            f"{directory}: no {BEST} there, the run has not been validated yet",
-            hint=f"continue it with `minigpt train --resume`, or give --checkpoint {last}",
-        )
-    return CheckpointError(f"{directory}: no {BEST} in this directory", hint=TRAIN_HINT)
-
-
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read weights, sizes and vocabulary; training state in the file is not read.
 
@@ -167,6 +165,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: It is missing, damaged, of a newer format, or does not fit together.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import load_checkpoint
+        >>> load_checkpoint(Path("output")).path.name
+        'best.safetensors'
     """
     path = resolve_checkpoint(path)
     metadata, weights = _read(path, training=False)

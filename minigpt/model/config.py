@@ -10,7 +10,14 @@ Width = Annotated[int, Field(gt=0, le=65_536)]
 
 
 class GPTConfig(Section):
-    """Everything that fixes the shapes of a GPT's weights."""
+    """Everything that fixes the shapes of a GPT's weights.
+
+    Example:
+        >>> from minigpt import GPTConfig
+        >>> config = GPTConfig(vocab_size=4_825)  # the other sizes are those of `base`
+        >>> config.head_size, config.parameters
+        (96, 46403328)
+    """
 
     vocab_size: Annotated[int, Field(gt=3, le=1_200_000)]  # Unicode has 1,114,112 code points
     block_size: Length = 256

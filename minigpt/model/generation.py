@@ -1,6 +1,6 @@
 """From a prompt to an answer: one stream of ids, or many prompts at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +18,12 @@ class Completion:
     Attributes:
         ids: The new tokens, without the stop token.
         stopped: Whether it ended with a stop token, not by the limit.
+        halted: Whether `halt` ended it.
     """
 
     ids: tuple[int, ...]
     stopped: bool
+    halted: bool = False
 
 
 def stream(
@@ -48,12 +50,24 @@ def stream(
 
     Yields:
         [B] int64 on the device of `input_ids`.
+
+    Raises:
+        ValueError: The prompts leave no room for an answer.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from minigpt import Sampler, Tokenizer, load_checkpoint, stream
+        >>> checkpoint = load_checkpoint(Path("output"))
+        >>> tokenizer = Tokenizer(checkpoint.vocab)
+        >>> prompt = torch.tensor([tokenizer.encode_prompt("天空是什么颜色？")])
+        >>> new = stream(checkpoint.build(), prompt, sampler=Sampler(temperature=0),
+        ...              max_new_tokens=9, stop_token_ids=tokenizer.encode_prompt(""))
+        >>> [tokenizer.decode(ids.tolist()) for ids in new]
+        ['蓝', '色', '。', '<sep>']
     """
     B, T = input_ids.shape
-    limit = min(context_length or model.config.block_size, model.config.block_size)
-    if limit <= T:
-        raise ValueError(f"a prompt of {T} tokens leaves no room for an answer within {limit}")
-    steps = min(max_new_tokens, limit - T)
+    steps = min(max_new_tokens, _room(model, T, context_length))
     uniforms = _uniforms(seeds, B, steps, greedy=sampler.temperature == 0).to(input_ids.device)
     stops = torch.tensor(list(stop_token_ids), dtype=torch.int64, device=input_ids.device)
     decoder = _Decoder(model, input_ids, sampler, capacity=T + steps)
@@ -82,6 +96,18 @@ def generate(
 
     Returns:
         [B, T + new] int64; a row that stopped early repeats its stop token.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from minigpt import Sampler, Tokenizer, generate, load_checkpoint
+        >>> checkpoint = load_checkpoint(Path("output"))
+        >>> tokenizer = Tokenizer(checkpoint.vocab)
+        >>> prompt = torch.tensor([tokenizer.encode_prompt("天空是什么颜色？")])
+        >>> whole = generate(checkpoint.build(), prompt, sampler=Sampler(temperature=0),
+        ...                  max_new_tokens=9, stop_token_ids=tokenizer.encode_prompt(""))
+        >>> tokenizer.decode(whole[0].tolist())
+        '天空是什么颜色？<sep>蓝色。<sep>'
     """
     new = stream(
         model,
@@ -105,6 +131,7 @@ def complete(
     context_length: int | None = None,
     seeds: Sequence[int] | None = None,
     batch_size: int = 64,
+    halt: Callable[[Sequence[int]], bool] | None = None,
 ) -> Iterator[tuple[int, Completion]]:
     """Answer many prompts, those of one length together; finished ones leave the batch.
 
@@ -119,13 +146,31 @@ def complete(
         context_length: As in `stream`.
         seeds: One per prompt; needed unless the sampler is greedy.
         batch_size: Largest number of prompts at once.
+        halt: Given the ids of an answer so far, whether it ends there.
 
     Yields:
         Index of a prompt and its completion, in the order in which batches finish.
+
+    Raises:
+        ValueError: A prompt leaves no room for an answer.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from minigpt import Sampler, Tokenizer, complete, load_checkpoint
+        >>> checkpoint = load_checkpoint(Path("output"))
+        >>> tokenizer = Tokenizer(checkpoint.vocab)
+        >>> questions = ["天空是什么颜色？", "苹果是什么颜色？"]
+        >>> prompts = [tokenizer.encode_prompt(question) for question in questions]
+        >>> (stop,) = tokenizer.encode_prompt("")
+        >>> answers = complete(checkpoint.build(), prompts, sampler=Sampler(temperature=0),
+        ...                    max_new_tokens=9, stop_token_id=stop)
+        >>> [tokenizer.decode(completion.ids) for _, completion in sorted(answers)]
+        ['蓝色。', '红色。']
     """
     by_length: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):
         by_length.setdefault(len(prompt), []).append(index)
+    rooms = {length: _room(model, length, context_length) for length in by_length}
     for length in sorted(by_length):
         indices = by_length[length]
         for start in range(0, len(indices), batch_size):
@@ -136,9 +181,9 @@ def complete(
                     model,
                     torch.tensor([list(prompts[row]) for row in rows]),
                     sampler=sampler,
-                    max_new_tokens=max_new_tokens,
+                    steps=min(max_new_tokens, rooms[length]),
                     stop_token_id=stop_token_id,
-                    limit=min(context_length or model.config.block_size, model.config.block_size),
+                    halt=halt,
                     seeds=None if seeds is None else [seeds[row] for row in rows],
                 ),
                 strict=True,
@@ -150,28 +195,28 @@ def _complete_batch(
     input_ids: Tensor,
     *,
     sampler: Sampler,
-    max_new_tokens: int,
+    steps: int,
     stop_token_id: int,
-    limit: int,
+    halt: Callable[[Sequence[int]], bool] | None,
     seeds: Sequence[int] | None,
 ) -> list[Completion]:
     input_ids = input_ids.to(model.lm_head.weight.device)
     B, T = input_ids.shape
-    steps = max(0, min(max_new_tokens, limit - T))
     answers: list[list[int]] = [[] for _ in range(B)]
-    stopped = [False] * B
+    stopped, halted = [False] * B, [False] * B
     alive = list(range(B))
     uniforms = _uniforms(seeds, B, steps, greedy=sampler.temperature == 0).to(input_ids.device)
-    decoder = _Decoder(model, input_ids, sampler, capacity=T + steps) if steps else None
+    decoder = _Decoder(model, input_ids, sampler, capacity=T + steps)
     for step in range(steps):
-        assert decoder is not None
         ids = decoder.next(uniforms[:, step])
         stay = []
         for place, (row, token) in enumerate(zip(alive, ids.tolist(), strict=True)):
             if token == stop_token_id:
                 stopped[row] = True
-            else:
-                answers[row].append(token)
+                continue
+            answers[row].append(token)
+            halted[row] = halt is not None and halt(answers[row])
+            if not halted[row]:
                 stay.append(place)
         alive = [alive[place] for place in stay]
         if not alive or step == steps - 1:
@@ -181,7 +226,16 @@ def _complete_batch(
             ids, uniforms = ids[rows], uniforms[rows]
             decoder.keep(rows)
         decoder.feed(ids)
-    return [Completion(tuple(a), s) for a, s in zip(answers, stopped, strict=True)]
+    ended = zip(answers, stopped, halted, strict=True)
+    return [Completion(tuple(ids), by_itself, cut) for ids, by_itself, cut in ended]
+
+
+def _room(model: GPT, length: int, context_length: int | None) -> int:
+    """How many tokens can follow a prompt of so many."""
+    limit = min(context_length or model.config.block_size, model.config.block_size)
+    if limit <= length:
+        raise ValueError(f"a prompt of {length} tokens leaves no room for an answer within {limit}")
+    return limit - length
 
 
 def _uniforms(seeds: Sequence[int] | None, rows: int, steps: int, *, greedy: bool) -> Tensor:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from minigpt.errors import CheckpointError
+
 NEVER = (0, 1)  # <pad> and <unk>: places of the vocabulary that are no text
 
 
@@ -18,6 +20,16 @@ class Sampler:
         top_p: Draw only among the likeliest tokens that together reach this probability; 1 is off.
         repetition_penalty: Makes tokens that the answer already holds less likely; 1 is off.
         banned_ids: Tokens that are never chosen.
+
+    Example:
+        >>> import torch
+        >>> from minigpt import Sampler
+        >>> logits = torch.tensor([[9.0, 9.0, 0.0, 2.0, 1.0]])
+        >>> sampler = Sampler(temperature=0.5, top_k=2)
+        >>> sampler.scores(logits).softmax(-1).round(decimals=4).tolist()  # never <pad>, <unk>
+        [[0.0, 0.0, 0.0, 0.8808, 0.1192]]
+        >>> sampler.choose(logits, torch.tensor([0.5])).tolist()
+        [3]
     """
 
     temperature: float = 1.0
@@ -77,10 +89,19 @@ class Sampler:
 
         Returns:
             [B] int64.
+
+        Raises:
+            CheckpointError: The logits hold no numbers to choose by: the weights are damaged.
         """
         scores = self.scores(logits, seen=seen)
+        highest, likeliest = scores.max(-1)  # of a row with NaN the highest is NaN
+        if not bool(highest.isfinite().all()):
+            raise CheckpointError(
+                "the model gives no number (NaN or infinity) for the next token: it is damaged",
+                hint="use another checkpoint of the run, or train again",
+            )
         if self.temperature == 0:
-            return scores.argmax(-1)
+            return likeliest
         cumulative = scores.softmax(-1).cumsum(-1)
         total = cumulative[:, -1:]
         point = torch.minimum(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import SEP_ID
+from minigpt.evaluation.baselines import guess
 from minigpt.events import Report, SampleAnswer, Saved, StepDone, Validated
 from minigpt.model.checkpoint import CheckpointInfo, save_checkpoint
 from minigpt.model.generation import complete
@@ -121,7 +122,13 @@ class RunRecorder:
     def draw(self) -> None:
         """Draw the loss curve, if there is one and matplotlib is installed."""
         if self.runtime.is_main:
-            draw_curve(self.run, vocab_size=self.data.vocab.size)
+            guessed = guess(self.data.val_set, self._unigram)
+            draw_curve(
+                self.run,
+                vocab_size=self.data.vocab.size,
+                unigram=(guessed.all.loss, guessed.answer.loss),
+                loss_on=self.settings.train.loss_on,
+            )
 
     def close(self) -> None:
         """Close what is open."""

@@ -18,7 +18,7 @@ import torch
 import minigpt
 from minigpt.errors import CheckpointError, OutputError, SettingsError
 from minigpt.files import atomic_path, output_error
-from minigpt.model.checkpoint import BEST, LAST
+from minigpt.model.location import BEST, LAST
 from minigpt.model.runtime import Runtime
 from minigpt.settings import Settings
 

@@ -55,6 +55,12 @@ def split_data(settings: Settings, *, force: bool = False, report: Report = igno
         SettingsError: Two of the three are one file.
         DataError: The source cannot be read, has no valid pair, or too few to be cut.
         OutputError: A part cannot be written, or holds something else and `force` is not given.
+
+    Example:
+        >>> from minigpt import load_settings, split_data
+        >>> result = split_data(load_settings())  # data/data.jsonl -> train.jsonl and val.jsonl
+        >>> result.train_pairs, result.val_pairs, result.train_status
+        (9, 1, 'unchanged')
     """
     data, split = settings.data, settings.split
     _check_distinct(data)

@@ -28,26 +28,41 @@ class ShownToken:
     Attributes:
         position: From 0.
         part: What the seen token belongs to.
+        text: The character in the data, of which `<unk>` says nothing; empty for a separator.
         token: The seen token.
         id: Its id.
         target: The token to predict, the next one.
         target_id: Its id.
+        counts_on_all: Whether the loss counts the target when `[train] loss_on` is "all".
+        counts_on_answer: Whether it does when `loss_on` is "answer".
     """
 
     position: int
     part: Part
+    text: str
     token: str
     id: int
     target: str
     target_id: int
+    counts_on_all: bool
+    counts_on_answer: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPair:
-    """A pair and its positions: each of its tokens but the last, with the one that follows."""
+    """A pair and its positions: each of its tokens but the last, with the one that follows.
+
+    Attributes:
+        question: As in the data.
+        answer: As in the data.
+        over_max_length: Whether training leaves the pair out: it is longer than `[train]
+            max_length`, and nothing of it counts.
+        tokens: The positions.
+    """
 
     question: str
     answer: str
+    over_max_length: bool
     tokens: tuple[ShownToken, ...]
 
 
@@ -90,6 +105,12 @@ def show_stats(
         VocabError: The vocabulary is missing or damaged.
         SettingsError: A picture is wanted and cannot be drawn.
         OutputError: The picture cannot be written, or is another one and `force` is not given.
+
+    Example:
+        >>> from minigpt import load_settings, show_stats
+        >>> result = show_stats(load_settings({"stats": {"show": 1}}))
+        >>> result.stats.pairs, result.stats.pair.max, result.shown[0].tokens[0].target
+        (9, 13, '子')
     """
     data, stats = settings.data, settings.stats
     path = _default_file(data) if file is None else file
@@ -107,7 +128,11 @@ def show_stats(
         stats=figures,
         plot=plot,
         plot_status=_write_plot(plot, figures, force=force) if plot else None,
-        shown=_show(first_pairs(file_data, stats.show), Tokenizer(vocab)),
+        shown=_show(
+            first_pairs(file_data, stats.show),
+            Tokenizer(vocab),
+            max_length=settings.train.max_length,
+        ),
     )
 
 
@@ -123,20 +148,33 @@ def _write_plot(path: Path, stats: TokenStats, *, force: bool) -> Status:
     return write_file(path, picture, force=force)
 
 
-def _show(pairs: Sequence[QAPair], tokenizer: Tokenizer) -> tuple[ShownPair, ...]:
-    return tuple(
-        ShownPair(pair.question, pair.answer, tuple(_positions(pair, tokenizer))) for pair in pairs
-    )
+def _show(
+    pairs: Sequence[QAPair], tokenizer: Tokenizer, *, max_length: int
+) -> tuple[ShownPair, ...]:
+    return tuple(_shown_pair(pair, tokenizer, max_length=max_length) for pair in pairs)
 
 
-def _positions(pair: QAPair, tokenizer: Tokenizer) -> list[ShownToken]:
+def _shown_pair(pair: QAPair, tokenizer: Tokenizer, *, max_length: int) -> ShownPair:
     ids = tokenizer.encode_pair(pair.question, pair.answer)
+    texts = [*pair.question, "", *pair.answer, ""]
     tokens = tokenizer.vocab.tokens
     boundary = len(pair.question)
-    return [
-        ShownToken(position, _part(position, boundary), tokens[seen], seen, tokens[target], target)
+    fits = len(ids) <= max_length
+    positions = tuple(
+        ShownToken(
+            position=position,
+            part=_part(position, boundary),
+            text=texts[position],
+            token=tokens[seen],
+            id=seen,
+            target=tokens[target],
+            target_id=target,
+            counts_on_all=fits,
+            counts_on_answer=fits and position >= boundary,  # from the first <sep> on
+        )
         for position, (seen, target) in enumerate(pairwise(ids))
-    ]
+    )
+    return ShownPair(pair.question, pair.answer, not fits, positions)
 
 
 def _part(position: int, boundary: int) -> Part:

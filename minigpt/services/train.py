@@ -14,6 +14,7 @@ from minigpt.events import Event, Note, Report, StepDone, TrainingStarted, Warne
 from minigpt.model.checkpoint import Checkpoint, load_checkpoint, load_training_state
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.model.outline import Part, outline
 from minigpt.model.runtime import Runtime
 from minigpt.services.prepare import TrainingData, build_missing, read_training_data
 from minigpt.services.record import RunRecorder
@@ -82,6 +83,7 @@ class DryRunResult:
         dtype: Number format of its arithmetic.
         state_bytes: Memory for weights, gradients and moments; activations come on top.
         disk_bytes: Size of best and last checkpoint together.
+        model: The model, part by part.
     """
 
     parameters: int
@@ -99,6 +101,7 @@ class DryRunResult:
     dtype: str
     state_bytes: int
     disk_bytes: int
+    model: Part
 
 
 def train(
@@ -121,6 +124,13 @@ def train(
         DeviceError: The device is not there or out of memory.
         DivergedError: The loss is no longer a number.
         InterruptedRunError: A signal stopped it; what was done is saved.
+
+    Example:
+        >>> from minigpt import load_settings, train
+        >>> tiny = {"model": {"size": "tiny"}, "train": {"epochs": 1, "run_dir": "another"}}
+        >>> result = train(load_settings(tiny))
+        >>> result.steps, result.best.name
+        (1, 'best.safetensors')
     """
     runtime = Runtime.resolve(settings.runtime, training=True)
     report = report if runtime.is_main else ignore
@@ -316,4 +326,5 @@ def dry_run(settings: Settings, *, report: Report = ignore) -> DryRunResult:
         dtype=runtime.dtype_name,
         state_bytes=2 * weights + moments,
         disk_bytes=2 * weights + moments,
+        model=outline(config),
     )

@@ -55,6 +55,12 @@ def build_vocabulary(
         SettingsError: Both are one file, or no character occurs often enough.
         DataError: The source cannot be read or has no valid pair.
         OutputError: The vocabulary cannot be written, or is another one and `force` is not given.
+
+    Example:
+        >>> from minigpt import build_vocabulary, load_settings
+        >>> result = build_vocabulary(load_settings())  # data/data.jsonl -> data/vocab.json
+        >>> result.size, result.status
+        (36, 'unchanged')
     """
     data = settings.data
     if same_file(data.source, data.vocab):

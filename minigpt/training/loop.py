@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from minigpt.corpus.dataset import TokenizedDataset
@@ -17,16 +17,8 @@ from minigpt.events import Note, Report, StepDone, Warned
 from minigpt.model.gpt import GPT
 from minigpt.model.runtime import Runtime
 from minigpt.settings import TrainSettings
-from minigpt.training.batches import (
-    Rows,
-    collate,
-    counted_targets,
-    epoch_batches,
-    micro_batches,
-    padding_share,
-)
+from minigpt.training.batches import Rows, counted_targets
 from minigpt.training.clock import Clock
-from minigpt.training.loss import token_loss
 from minigpt.training.optimizer import (
     build_optimizers,
     learning_rate_factor,
@@ -34,11 +26,11 @@ from minigpt.training.optimizer import (
     optimizer_tensors,
     set_learning_rate,
 )
+from minigpt.training.step import build_step
 from minigpt.training.validation import Validation, validate
 
 CHECK_STOP_EVERY = 8  # steps, when several processes have to agree on it
 FIRST_LOSS_TOLERANCE = 0.5  # nats around ln V
-MICRO_BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192, "cuda": 65_536}
 
 
 @dataclass
@@ -125,11 +117,10 @@ class Trainer:
         self.report = report
         self.should_stop = should_stop
         self.optimizers: list[Optimizer] = build_optimizers(model, settings)
+        self.step = build_step(model, train_set, self.optimizers, settings, runtime)
         self.state = TrainState()
         self.batches_per_epoch = math.ceil(train_set.n_pairs / settings.batch_size)
         self.steps = settings.epochs * self.batches_per_epoch
-        default = MICRO_BATCH_TOKENS[runtime.device.type]
-        self.micro_batch_tokens = settings.micro_batch_tokens or default
         self._pending: list[Tensor] = []  # loss and gradient norm of steps not yet read back
         self._pending_tokens: list[int] = []
         self._newest_loss = math.nan
@@ -145,9 +136,7 @@ class Trainer:
             DivergedError: The loss or gradient is no longer a number; what was saved before is
                 good.
         """
-        if self.runtime.compiles(self.steps - self.state.step):
-            self.report(Note("compiling the model; the first steps take about half a minute"))
-            self.runtime.compile_blocks(self.model.transformer.blocks)
+        self._compile()
         self._clock.restart()
         if self._validation_is_due():  # stopped between the step and its validation
             self._validate()
@@ -182,14 +171,25 @@ class Trainer:
         load_optimizer_tensors(self.optimizers, tensors)
         self.state = state
 
+    def _compile(self) -> None:
+        """Compile if that pays, and say what the first steps wait for."""
+        per_epoch = self.train_set.n_tokens - self.train_set.n_pairs
+        left = per_epoch * (self.steps - self.state.step) // self.batches_per_epoch
+        if self.runtime.compiles(left):
+            self.step.compile()
+            self.report(
+                Note("compiling the model: some seconds, or half a minute the first time of all")
+            )
+        elif self.runtime.device.type == "cuda" and self.runtime.compile == "auto":
+            self.report(
+                Note("a run this short is not worth compiling the model; the first step waits less")
+            )
+
     def _remaining_batches(self) -> list[Rows]:
-        batches = epoch_batches(
-            self.train_set.lengths,
-            batch_size=self.settings.batch_size,
-            seed=self.settings.seed,
-            epoch=self.state.epoch,
-        )
-        return batches[self.state.batch :]
+        return self.step.batches(self.state.epoch)[self.state.batch :]
+
+    def _rate_factor(self) -> float:
+        return learning_rate_factor(self.state.step, steps=self.steps, settings=self.settings)
 
     def _next_epoch(self) -> None:
         self.state.epoch += 1
@@ -207,45 +207,11 @@ class Trainer:
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         counted = counted_targets(self.train_set, rows, loss_on=settings.loss_on)
         self.model.train()
-        nats = torch.zeros((), device=self.runtime.device)
-        for part in self._parts(rows):
-            nats += self._backward(part, counted)
-        self._sum_over_ranks(nats)
-        limit = settings.grad_clip or math.inf
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        factor = learning_rate_factor(state.step, steps=self.steps, settings=settings)
-        set_learning_rate(self.optimizers, factor)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        self._pending.append(torch.stack([nats, norm]))
+        set_learning_rate(self.optimizers, self._rate_factor())
+        self._pending.append(self.step.take(rows))
         self._pending_tokens.append(counted)
         if self.runtime.device.type == "cpu":
             self._read_losses()
-
-    def _sum_over_ranks(self, nats: Tensor) -> None:
-        if self.runtime.world_size == 1:
-            return
-        for parameter in self.model.parameters():
-            if parameter.grad is None:  # a small last batch leaves nothing for this process
-                parameter.grad = torch.zeros_like(parameter)
-            self.runtime.sum_over_ranks(parameter.grad)
-        self.runtime.sum_over_ranks(nats)
-
-    def _parts(self, rows: Rows) -> list[Rows]:
-        """This process's share of the batch, cut into forward passes."""
-        mine = rows[self.runtime.rank :: self.runtime.world_size]
-        return micro_batches(mine, self.train_set.lengths, tokens=self.micro_batch_tokens)
-
-    def _backward(self, rows: Rows, counted: int) -> Tensor:
-        batch = collate(self.train_set, rows, loss_on=self.settings.loss_on)
-        batch = batch.to(self.runtime.device)
-        with self.runtime.autocast():
-            hidden = self.model.hidden_states(batch.input_ids).flatten(0, 1)
-            logits = self.model.lm_head(hidden[batch.counted])  # only where a target counts
-        nats, _ = token_loss(logits, batch.targets.flatten()[batch.counted])
-        torch.autograd.backward(nats / max(1, counted))
-        return nats.detach()
 
     def _read_losses(self) -> None:
         """Bring the losses of the latest steps to the CPU, where they are checked and summed."""
@@ -270,7 +236,7 @@ class Trainer:
         self._pending_tokens.clear()
 
     def _diverged(self, step: int, what: str) -> DivergedError:
-        rate = self.optimizers[0].param_groups[0]["lr"]
+        rate = self.settings.learning_rate * self._rate_factor()
         return DivergedError(
             f"step {step}: the {what} is not a number (learning rate {rate:.2g})",
             hint=f"train again with --learning-rate {self.settings.learning_rate / 3:.1g}; "
@@ -302,9 +268,9 @@ class Trainer:
                 step=self.state.step,
                 steps=self.steps,
                 loss=self._newest_loss,
-                learning_rate=self.optimizers[0].param_groups[0]["lr"],
+                learning_rate=self.settings.learning_rate * self._rate_factor(),
                 tokens_per_s=self._clock.tokens_per_s(),
-                padding=padding_share(self.train_set.lengths, self._parts(rows)),
+                padding=self.step.padding(rows),
                 seconds_left=left,
             )
         )
@@ -332,7 +298,7 @@ class Trainer:
                 self.model,
                 self.val_set,
                 self.runtime,
-                micro_batch_tokens=self.micro_batch_tokens,
+                micro_batch_tokens=self.step.micro_batch_tokens,
                 report=self.report,
             )
         loss = validation.on(self.settings.loss_on).loss

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.settings import TrainSettings
+from minigpt.training.muon import Muon
 
 BETAS = (0.9, 0.95)  # Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B
 
@@ -20,7 +21,11 @@ def build_optimizers(model: GPT, settings: TrainSettings) -> list[Optimizer]:
     Matrices decay, biases and norms do not. With Muon the blocks' matrices are its own, and AdamW
     has the embeddings, biases and norms.
     """
-    fused = model.lm_head.weight.device.type in {"cpu", "cuda", "mps"}
+    device = model.lm_head.weight.device
+
+    def rate(value: float) -> float | Tensor:  # on a GPU read there, not by the CPU
+        return torch.tensor(value, device=device) if device.type == "cuda" else value
+
     matrices = _block_matrices(model) if settings.optimizer == "muon" else []
     taken = {id(parameter) for parameter in matrices}
     rest = [p for p in model.parameters() if id(p) not in taken]
@@ -29,15 +34,23 @@ def build_optimizers(model: GPT, settings: TrainSettings) -> list[Optimizer]:
         {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
     ]
     optimizers: list[Optimizer] = [
-        AdamW(groups, lr=settings.learning_rate, betas=BETAS, fused=fused)
+        AdamW(
+            groups,
+            lr=rate(settings.learning_rate),
+            betas=BETAS,
+            fused=device.type in {"cpu", "cuda", "mps"},
+            capturable=device.type == "cuda",
+        )
     ]
     if matrices:
-        optimizers.append(
-            Muon(matrices, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay)
-        )
+        lr, decay = settings.muon_learning_rate, settings.weight_decay
+        if device.type == "cuda":
+            optimizers.append(Muon(matrices, lr=rate(lr), weight_decay=decay))
+        else:  # together they fill a GPU; on a CPU one after the other takes half the time
+            optimizers.append(torch.optim.Muon(matrices, lr=lr, weight_decay=decay))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["peak_lr"] = group["lr"]
+            group["peak_lr"] = float(group["lr"])
     return optimizers
 
 
@@ -68,7 +81,10 @@ def set_learning_rate(optimizers: list[Optimizer], factor: float) -> None:
     """Set every group to its highest learning rate times `factor`."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(group["peak_lr"] * factor)
+            else:
+                group["lr"] = group["peak_lr"] * factor
 
 
 def optimizer_tensors(optimizers: list[Optimizer]) -> dict[str, Tensor]:

@@ -57,7 +57,7 @@ def run(
         "targets/s": trained["tokens"] / trained["seconds"],
         "val loss all": measured["metrics"]["loss_all"],
         "val loss answers": measured["metrics"]["loss_answer"],
-        "unigram loss answers": measured["baselines"]["unigram_loss_answer"],
+        "unigram loss answers": measured["baselines"]["frequency"]["metrics"]["loss_answer"],
         "character F1": measured["metrics"]["character_f1"],
         "exact match": measured["metrics"]["exact_match"],
         "eval process s": eval_s,
@@ -66,7 +66,8 @@ def run(
     if exam:
         sat, _ = minigpt("eval", exam, "--checkpoint", output)
         figures["exam accuracy"] = sat["metrics"]["accuracy"]
-        figures |= {f"exam {topic}": share for topic, share in sat["accuracy_by_topic"].items()}
+        topics = sat["breakdowns"]["topic"]["buckets"]
+        figures |= {f"exam {each['label']}": each["metrics"]["accuracy"] for each in topics}
     return figures
 
 

@@ -1,6 +1,6 @@
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +10,7 @@ import pytest
 
 import minigpt.services
 from minigpt.cli.main import main
+from minigpt.settings import ChatSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +70,18 @@ class FakeAnswer:
     seed: int = 7
     tokens: int = 3
     seconds: float = 0.5
+    tokens_per_s: float = 6.0
+    seconds_to_first: float | None = 0.1
     unknown: tuple[str, ...] = ()
 
 
 class FakeSession:
     """Answers a question with `re:` and the question, one character at a time."""
 
-    def __init__(self, *, interrupt: str = "", unknown: tuple[str, ...] = ()) -> None:
-        self.interrupt = interrupt
+    def __init__(self, *, unknown: tuple[str, ...] = (), stop_reason: str = "stop") -> None:
+        self.settings = ChatSettings()
         self.unknown = unknown
+        self.stop_reason = stop_reason
         self.batches: list[list[str]] = []
         self.last = FakeAnswer("", "")
 
@@ -86,14 +90,13 @@ class FakeSession:
         return cls()
 
     def answer(self, question: str) -> FakeAnswer:
-        return FakeAnswer(question, f"re:{question}", unknown=self.unknown)
+        return FakeAnswer(
+            question, f"re:{question}", unknown=self.unknown, stop_reason=self.stop_reason
+        )
 
-    def ask(self, question: str) -> Iterator[str]:
+    def ask(self, question: str) -> Generator[str, None, None]:
         self.last = self.answer(question)
-        for character in self.last.text:
-            if character == self.interrupt:
-                raise KeyboardInterrupt
-            yield character
+        yield from self.last.text
 
     def ask_many(self, questions: Sequence[str]) -> list[FakeAnswer]:
         self.batches.append(list(questions))

@@ -7,8 +7,26 @@ import pytest
 
 import build_corpus
 import corpus_exam
-from corpus_checks import CHECKS, Check, alike, flaws, normalise, one_answer_each
-from corpus_sources import UNKNOWN, Ask, Item, Pair, SourceError, Table, items_of, read_tables
+from corpus_checks import (
+    CHECKS,
+    Check,
+    alike,
+    flaws,
+    intents_suffice,
+    normalise,
+    one_answer_each,
+)
+from corpus_sources import (
+    UNKNOWN,
+    Ask,
+    Item,
+    Pair,
+    SourceError,
+    Table,
+    items_of,
+    read_intents,
+    read_tables,
+)
 
 DATA = Path(build_corpus.__file__).parent
 ASK = """
@@ -19,6 +37,13 @@ fact = "sea"
 questions = ["{river}流到哪里？", "{river}入什么海", "{river}的终点呢？"]
 answers = ["{river}流入{sea}。", "是{sea}。"]
 accepted = ["{sea}"]
+"""
+INTENT = """
+topic = "日常对话"
+
+[[intent]]
+questions = ["你好", "嗨", "哈喽"]
+answers = ["你好呀。", "很高兴见到你。"]
 """
 
 
@@ -99,7 +124,7 @@ def test_a_table_of_invented_names_has_its_own_number_of_wordings_and_no_facts(
     (item,) = items_of(table, table.asks[0])
 
     assert len(build_corpus.fact_pairs(item)) == 2
-    assert build_corpus.Corpus([table], [], [item], [], []).facts == {}
+    assert build_corpus.Corpus([table], [], [], [item], [], []).facts == {}
 
 
 @pytest.mark.parametrize(
@@ -123,11 +148,51 @@ def test_a_question_with_two_sources_is_found_with_both(table: Table) -> None:
     talk = Pair("长江入什么海？", "东海。", "地理", "talk/sea.jsonl:1", "", "")
     items = list(items_of(table, table.asks[0]))
 
-    found = list(one_answer_each(build_corpus.Corpus([table], [talk], items, [talk], [])))
+    found = list(one_answer_each(build_corpus.Corpus([table], [talk], [], items, [talk], [])))
 
     assert len(found) == 1
     assert "talk/sea.jsonl:1" in found[0]
     assert "facts/rivers: 长江, sea" in found[0]
+
+
+def test_an_intent_answers_each_wording_with_one_of_its_answers(tmp_path: Path) -> None:
+    (tmp_path / "greetings.toml").write_text(INTENT, encoding="utf-8")
+
+    pairs = read_intents(tmp_path)
+
+    assert [pair.question for pair in pairs] == ["你好", "嗨", "哈喽"]
+    assert {pair.answer for pair in pairs} <= {"你好呀。", "很高兴见到你。"}
+    assert {pair.topic for pair in pairs} == {"日常对话"}
+
+
+def test_a_wording_added_to_an_intent_leaves_the_others_alone(tmp_path: Path) -> None:
+    (tmp_path / "greetings.toml").write_text(INTENT, encoding="utf-8")
+    before = read_intents(tmp_path)
+    more = INTENT.replace('"嗨"', '"您好", "嗨"')
+    (tmp_path / "greetings.toml").write_text(more, encoding="utf-8")
+
+    after = read_intents(tmp_path)
+
+    assert set(before) < set(after)
+
+
+def test_a_wording_given_twice_in_an_intent_is_named(tmp_path: Path) -> None:
+    (tmp_path / "greetings.toml").write_text(INTENT.replace("嗨", "你好"), encoding="utf-8")
+
+    with pytest.raises(SourceError, match=r"greetings.*你好"):
+        read_intents(tmp_path)
+
+
+def test_an_intent_with_too_few_wordings_or_a_borrowed_answer_is_found() -> None:
+    pairs = [Pair(f"{n}", "好。", "日常对话", f"intents/{n % 2}", "", "") for n in range(10)]
+
+    found = list(intents_suffice(build_corpus.Corpus([], [], pairs, [], pairs, [])))
+
+    assert found == [
+        "intents/0: 5 wordings, wanted 8",
+        "intents/1: 5 wordings, wanted 8",
+        "好。 answers intents/0 and intents/1",
+    ]
 
 
 def test_near_duplicates_are_found_as_by_comparing_all() -> None:

@@ -1,70 +1,89 @@
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt.evaluation.report import markdown_report
+from minigpt.corpus.qa import QAPair
+from minigpt.evaluation.figures import FIGURES
+from minigpt.evaluation.report import cell, json_report, markdown_report
+from minigpt.evaluation.result import EvalResult
+from minigpt.evaluation.rows import Row
+from tests.evaluation.examples import measured, result_of
+
+PAIRS = [QAPair(f"问题{n}？", "答" * (n % 3 + 1), topic="题") for n in range(12)]
+SAID = ["答" if n % 2 else "错" for n in range(12)]
 
 
-@dataclass(frozen=True)
-class Row:
-    question: str = "问"
-    answer: str = "答"
-    expected: str = "答"
-    f1: float = 1.0
+def tables(text: str) -> list[list[str]]:
+    """The lines of each table, without head and rule."""
+    found: list[list[str]] = []
+    for block in text.split("\n\n"):
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        if lines:
+            found.append(lines[2:])
+    return found
 
 
-def answers(text: str) -> list[str]:
-    """The lines of the table of answers, its head included."""
-    lines = text.partition("## Answers\n\n")[2].removesuffix("\n").split("\n")
-    return [line for line in lines if line]
+def columns_of(line: str) -> int:
+    return len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) - 1
 
 
-def cells(line: str) -> list[str]:
-    return re.split(r"(?<!\\) \| ", line.removeprefix("| ").removesuffix(" |"))
+def reported(pairs: Sequence[QAPair], said: Sequence[str] | None) -> tuple[EvalResult, list[Row]]:
+    one = measured(pairs, said)
+    return result_of(one), one.rows
 
 
-def test_a_report_has_facts_figures_and_answers() -> None:
-    text = markdown_report(
-        {"pairs": 2},
-        {"Metrics": {"loss": 1.5}, "Accuracy by topic": {}},
-        [Row(), Row(answer="", f1=0.0)],
-    )
-    assert text == (
-        "# Evaluation\n\n"
-        "- pairs: 2\n"
-        "\n## Metrics\n\n| | |\n| --- | ---: |\n"
-        "| loss | 1.5000 |\n"
-        "\n## Answers\n\n| question | answer | expected | F1 |\n| --- | --- | --- | ---: |\n"
-        "| 问 | 答 | 答 | 1.000 |\n"
-        "| 问 |  | 答 | 0.000 |\n"
-    )
+def test_every_figure_stands_there_with_its_meaning() -> None:
+    result, rows = reported(PAIRS, SAID)
+    text = markdown_report(result, rows)
+    for name, value in result.metrics.items():
+        figure = FIGURES[name]
+        assert f"| {figure.label} | {figure.shown(value)} |" in text
+        assert cell(figure.meaning) in text
+        assert figure.span(result.intervals.get(name)) in text
 
 
-def test_a_report_without_answers_has_no_table_of_them() -> None:
-    assert "## Answers" not in markdown_report({}, {"Metrics": {"loss": 1.0}}, [])
+def test_the_verdict_stands_before_the_figures_and_every_pair_last() -> None:
+    text = markdown_report(*reported(PAIRS, SAID))
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings[0] == "## Verdict: unclear"
+    assert headings[1] == "## Figures"
+    assert headings[-2:] == ["## How it was measured", "## Every pair"]
+    assert {"## By question word", "## By length", "## By topic"} <= set(headings)
+    assert len(tables(text)[-1]) == len(PAIRS)
 
 
-@given(st.text(), st.text(), st.text())
-def test_no_text_breaks_the_table(question: str, answer: str, expected: str) -> None:
-    text = markdown_report({}, {}, [Row(question, answer, expected), Row()])
-    lines = answers(text)
-    assert len(lines) == len(text.partition("## Answers\n\n")[2].splitlines()) == 4
-    for line in lines:
-        assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 5
+def test_a_report_without_answers_has_no_column_for_them() -> None:
+    text = markdown_report(*reported(PAIRS, None))
+    head = text.partition("## Every pair\n\n")[2].splitlines()[0]
+    assert head == "| question | expected | loss |"
 
 
-@given(st.text())
-def test_no_topic_breaks_the_table(topic: str) -> None:
-    text = markdown_report({}, {"Accuracy by topic": {topic: 0.5}}, [])
-    assert len(text.splitlines()) == len(text.split("\n")) - 1 == 8
-    assert text.splitlines()[-1].endswith(" | 0.5000 |")
+def test_what_was_cut_or_empty_is_marked() -> None:
+    text = markdown_report(*reported(PAIRS[:2], ["", "答"]))
+    assert "| 问题0？ | (nothing) | 答 | no | 0.00 |" in text
+    assert "| 问题1？ | 答 | 答答 | no | 0.67 |" in text
+
+
+texts = st.text(min_size=1).filter(lambda text: bool(text.strip()))
+
+
+@given(texts, texts, texts)
+def test_no_text_breaks_a_table(question: str, answer: str, topic: str) -> None:
+    result, rows = reported([QAPair(question, answer, topic), PAIRS[0]], [answer, question])
+    text = markdown_report(result, rows)
+    assert len(text.splitlines()) == len(text.split("\n")) - 1
+    assert len(tables(text)[-1]) == 2
+    for table in tables(text):
+        assert len({columns_of(line) for line in table}) == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "cell"),
+    ("text", "shown"),
     [
         ("a|b", r"a\|b"),
         ("a\\|b", r"a\\\|b"),
@@ -75,6 +94,26 @@ def test_no_topic_breaks_the_table(topic: str) -> None:
         ("a\r\nb\u2028c\x1b[31m", r"a  b c \[31m"),
     ],
 )
-def test_markup_is_shown_as_it_stands(text: str, cell: str) -> None:
-    line = answers(markdown_report({}, {}, [Row(question=text)]))[-1]
-    assert cells(line)[0] == cell
+def test_markup_is_shown_as_it_stands(text: str, shown: str) -> None:
+    assert cell(text) == shown
+    assert f"| {shown} |" in markdown_report(*reported([QAPair(text, "答")], None))
+
+
+def test_json_holds_the_same_figures_and_every_row() -> None:
+    result, rows = reported(PAIRS, SAID)
+    content = json.loads(json_report(result, rows))
+    assert content["schema"] == 1
+    assert content["metrics"] == result.metrics
+    assert content["file"] == str(result.file)
+    assert content["intervals"]["loss_all"]["low"] == result.intervals["loss_all"].low
+    assert [row["answer"] for row in content["rows"]] == SAID
+    assert content["breakdowns"].keys() == result.breakdowns.keys()
+    assert Path(content["checkpoint"]) == result.checkpoint
+
+
+@pytest.mark.parametrize("said", [None, [""]])
+def test_json_of_a_single_pair_has_no_value_that_json_lacks(said: list[str] | None) -> None:
+    result, rows = reported(PAIRS[:1], said)
+    text = json_report(result, rows)
+    assert "NaN" not in text
+    assert "Infinity" not in text

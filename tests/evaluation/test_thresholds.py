@@ -5,10 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigpt.errors import SettingsError, ThresholdError
-from minigpt.evaluation.thresholds import check_thresholds, parse_thresholds
+from minigpt.evaluation.figures import FIGURES
+from minigpt.evaluation.thresholds import check_measurable, check_thresholds, parse_thresholds
 
-HIGHER = ("exact_match", "character_f1", "accuracy", "token_accuracy_all", "ended_by_itself")
-LOWER = ("loss_all", "loss_answer", "perplexity_answer", "bits_per_character_all", "unknown_share")
+HIGHER = (
+    "exact_match",
+    "character_f1",
+    "accuracy",
+    "token_accuracy_all",
+    "ended_by_itself",
+    "chrf",
+)
+LOWER = (
+    *("loss_all", "loss_answer", "perplexity_answer", "bits_per_byte_all", "unknown_share"),
+    *("empty", "loops", "loss_gap"),
+)
 numbers = st.floats(-100, 100)
 
 
@@ -26,7 +37,18 @@ def test_a_threshold_is_a_metric_and_a_number(text: str, threshold: dict[str, fl
 
 
 @pytest.mark.parametrize(
-    "text", ["", "=", "exact_match", "exact_match=", "=0.5", "a=b", "a=1=2", "a>0.5", "a=nan"]
+    "text",
+    [
+        "",
+        "=",
+        "exact_match",
+        "exact_match=",
+        "=0.5",
+        "empty=b",
+        "empty=1=2",
+        "empty>0.5",
+        "empty=nan",
+    ],
 )
 def test_anything_else_is_a_settings_error(text: str) -> None:
     with pytest.raises(SettingsError, match="not of the form METRIC=X") as caught:
@@ -44,7 +66,7 @@ def test_a_score_must_be_at_least_its_threshold(name: str, found: float, wanted:
     assert reaches(name, found, wanted) == (found >= wanted)
 
 
-@pytest.mark.parametrize("name", [*LOWER, "empty"])
+@pytest.mark.parametrize("name", LOWER)
 @given(found=numbers, wanted=numbers)
 def test_a_loss_must_be_at_most_its_threshold(name: str, found: float, wanted: float) -> None:
     assert reaches(name, found, wanted) == (found <= wanted)
@@ -69,13 +91,45 @@ def test_every_metric_that_was_missed_is_named() -> None:
     with pytest.raises(ThresholdError) as caught:
         check_thresholds(metrics, thresholds)
     assert caught.value.exit_code == 8
-    assert caught.value.message == "accuracy is 0.25, not 0.5; loss_all is 3, not 2"
+    assert caught.value.message == (
+        "accuracy is 0.25, not at least 0.5; loss_all is 3, not at most 2"
+    )
 
 
-def test_a_metric_that_was_not_measured_is_a_settings_error() -> None:
-    with pytest.raises(SettingsError, match="f1: was not measured") as caught:
-        check_thresholds({"character_f1": 1.0}, {"f1": 0.5})
-    assert "character_f1" in caught.value.hint
+def test_a_name_that_no_metric_has_is_answered_with_the_nearest() -> None:
+    with pytest.raises(SettingsError, match="exact_macth: no such metric") as caught:
+        parse_thresholds(["exact_macth=0.5"])
+    assert "exact_match" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_metric_can_have_a_threshold(name: str) -> None:
+    thresholds = parse_thresholds([f"{name}=0.5"])
+    check_measurable(thresholds, answers=True, accepted=True, training=True)
+    assert reaches(name, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "hint"),
+    [
+        ("exact_match", "answers", "--no-generate"),
+        ("accuracy", "accepted", "`answers`"),
+        ("loss_gap", "training", "--train-data"),
+        ("memorised", "training", "--train-data"),
+        ("memorised", "answers", "--no-generate"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_beforehand(name: str, missing: str, hint: str) -> None:
+    there = {"answers": True, "accepted": True, "training": True}
+    with pytest.raises(SettingsError, match=f"{name}: cannot be measured") as caught:
+        check_measurable({name: 0.5}, **there | {missing: False})
+    assert hint in caught.value.hint
+    check_measurable({"loss_all": 0.5}, answers=False, accepted=False, training=False)
+
+
+def test_what_could_not_be_computed_is_not_reached() -> None:
+    with pytest.raises(ThresholdError, match="distinct_2 is nan"):
+        check_thresholds({"loss_all": 1.0}, {"distinct_2": 0.1})
 
 
 def test_no_thresholds_are_always_reached() -> None:

@@ -17,15 +17,14 @@ from minigpt.corpus.vocab import Vocab
 from minigpt.errors import CheckpointError, OutputError
 from minigpt.model import checkpoint
 from minigpt.model.checkpoint import (
-    BEST,
     FORMAT,
     CheckpointInfo,
     load_checkpoint,
     load_training_state,
-    resolve_checkpoint,
     save_checkpoint,
 )
 from minigpt.model.gpt import GPT
+from minigpt.model.location import BEST, resolve_checkpoint
 from tests.tiny import assert_same_weights, largest_file, random_ids, sharpen, snapshot, tiny_model
 
 INFO = CheckpointInfo(step=3, epoch=1, max_length=20, val_loss=1.25, unigram=(0, 0, 5))

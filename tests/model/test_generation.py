@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -95,20 +95,47 @@ def test_every_prompt_is_answered_once() -> None:
     assert sorted(done) == list(range(len(PROMPTS)))
 
 
-def test_prompt_that_fills_the_context_gets_an_empty_answer_beside_others() -> None:
-    full, short = random_ids(10, vocab_size=V).tolist(), PROMPTS[0]
-    answers = dict(
+@pytest.mark.parametrize("length", [10, 11])
+def test_a_prompt_that_fills_the_context_is_refused_beside_others_too(length: int) -> None:
+    full = random_ids(length, vocab_size=V).tolist()
+    answers = complete(
+        MODEL,
+        [PROMPTS[0], full],
+        sampler=GREEDY,
+        max_new_tokens=5,
+        stop_token_id=SEP_ID,
+        context_length=10,
+    )
+    with pytest.raises(ValueError, match=f"a prompt of {length} tokens leaves no room"):
+        next(answers)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_an_answer_is_halted_where_the_caller_says_so(sampler: Sampler, batch_size: int) -> None:
+    free = one_by_one(sampler, SEP_ID)
+
+    def third_is_even(ids: Sequence[int]) -> bool:
+        return len(ids) == 3 and ids[-1] % 2 == 0
+
+    found = dict(
         complete(
             MODEL,
-            [full, short],
-            sampler=GREEDY,
-            max_new_tokens=5,
+            PROMPTS,
+            sampler=sampler,
+            max_new_tokens=15,
             stop_token_id=SEP_ID,
-            context_length=10,
+            seeds=SEEDS,
+            batch_size=batch_size,
+            halt=third_is_even,
         )
     )
-    assert answers[0] == Completion((), stopped=False)
-    assert answers[1].ids
+
+    for index, answer in free.items():
+        cut = len(answer.ids) >= 3 and answer.ids[2] % 2 == 0
+        expected = Completion(answer.ids[:3], stopped=False, halted=True) if cut else answer
+        assert found[index] == expected
+    assert {answer.halted for answer in found.values()} == {True, False}
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS[1:])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from minigpt.corpus.vocab import PAD_ID
 from minigpt.model.config import GPTConfig
-from minigpt.model.gpt import GPT, INIT_STD, CausalSelfAttention, attention_mask
+from minigpt.model.gpt import GPT, INIT_STD, CausalSelfAttention, attention_mask, short_attention
 from minigpt.model.reference import scaled_dot_product_attention
 from tests.tiny import BLOCK_SIZE, random_ids, sharpen, snapshot, tiny_model
 
@@ -115,6 +115,33 @@ def test_attention_equals_the_reference_under_a_triangle() -> None:
     found = torch.autograd.grad(fused, [fused_input, *attention.parameters()], direction)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("T", [2, 9, 40])
+def test_short_attention_is_attention_under_a_triangle(T: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, 2, 4, T, 16)
+    exact = torch.randn(shape, generator=generator).bfloat16().float().requires_grad_()
+    rounded = exact.detach().bfloat16().requires_grad_()
+    triangle = torch.ones(T, T, dtype=torch.bool).tril()
+
+    expected, _ = scaled_dot_product_attention(exact[0], exact[1], exact[2], triangle)
+    found = short_attention(rounded[0], rounded[1], rounded[2], dropout_p=0.0)
+    torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.03)
+
+    direction = torch.randn(expected.shape, generator=generator)
+    (wanted,) = torch.autograd.grad(expected, exact, direction)
+    (gradient,) = torch.autograd.grad(found, rounded, direction.bfloat16())
+    assert float((gradient.float() - wanted).norm() / wanted.norm()) < 0.02
+
+
+def test_short_attention_drops_weights_and_keeps_their_mean() -> None:
+    torch.manual_seed(0)
+    q = k = torch.zeros(1, 1, 2, 4, dtype=torch.bfloat16)
+    v = torch.ones(1, 1, 2, 4, dtype=torch.bfloat16)
+    drawn = [short_attention(q, k, v, dropout_p=0.5)[0, 0, 0, 0].item() for _ in range(200)]
+    assert set(drawn) == {0.0, 2.0}  # the first token sees itself alone
+    assert 0.7 < sum(drawn) / len(drawn) < 1.3
 
 
 @pytest.mark.parametrize("past", [0, 1, 5])

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from minigpt.errors import DeviceError
-from minigpt.model.runtime import STEPS_WORTH_COMPILING, Runtime
+from minigpt.model.runtime import TOKENS_WORTH_COMPILING, Runtime
 from minigpt.settings import RuntimeSettings
 from tests.tiny import snapshot, tiny_model
 
@@ -87,20 +87,20 @@ def test_autocast_sets_the_number_format_of_products(dtype: torch.dtype) -> None
 
 
 @pytest.mark.parametrize(
-    ("wish", "device", "steps", "expected"),
+    ("wish", "device", "tokens", "expected"),
     [
         ("on", "cpu", 1, True),
-        ("off", "cuda", 10**6, False),
-        ("auto", "cpu", 10**6, False),
-        ("auto", "cuda", STEPS_WORTH_COMPILING - 1, False),
-        ("auto", "cuda", STEPS_WORTH_COMPILING, True),
+        ("off", "cuda", 10**9, False),
+        ("auto", "cpu", 10**9, False),
+        ("auto", "cuda", TOKENS_WORTH_COMPILING - 1, False),
+        ("auto", "cuda", TOKENS_WORTH_COMPILING, True),
     ],
 )
 def test_compiling_pays_on_a_gpu_in_a_long_run(
-    wish: str, device: str, steps: int, expected: bool
+    wish: str, device: str, tokens: int, expected: bool
 ) -> None:
     runtime = Runtime(torch.device(device), compile=wish)  # type: ignore[arg-type] # a literal
-    assert runtime.compiles(steps) is expected
+    assert runtime.compiles(tokens) is expected
 
 
 # Importing torch's compiler warns about torch's own use of torch.jit.
@@ -110,7 +110,7 @@ def test_compiled_blocks_keep_their_names_and_uncompiled_runs_as_written() -> No
     names, ids = list(snapshot(model)), torch.tensor([[3, 4, 5]])
     expected = model(ids)
     runtime = Runtime(CPU, compile="on")
-    runtime.compile_blocks(model.transformer.blocks)
+    runtime.compile_blocks(model.transformer.blocks, dynamic=True)
     assert list(snapshot(model)) == names
     with runtime.uncompiled():
         assert torch.equal(model(ids), expected)

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from minigpt.errors import CheckpointError
 from minigpt.model.sampling import NEVER, Sampler, draw_uniforms
 
 few_examples = settings(max_examples=60, deadline=None)
@@ -126,6 +127,15 @@ def test_extreme_uniforms_choose_possible_tokens(uniform: float) -> None:
     logits = torch.tensor([[INF, 1.0, 2.0, INF, 3.0, INF]])
     chosen = Sampler(banned_ids=(0,)).choose(logits, torch.tensor([uniform]))
     assert chosen.tolist() == [1 if uniform == 0 else 4]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("sampler", [Sampler(temperature=0), Sampler(), Sampler(0.8, 3, 0.9)])
+def test_logits_that_are_no_numbers_are_refused(sampler: Sampler, bad: float) -> None:
+    logits = LOGITS.repeat(3, 1)
+    logits[1, 4] = bad
+    with pytest.raises(CheckpointError, match="damaged"):
+        sampler.choose(logits, torch.full((3,), 0.5))
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from minigpt.corpus.clusters import extends
+from minigpt.corpus.qa import QAPair
 from minigpt.corpus.tokenizer import Tokenizer
+from minigpt.corpus.vocab import build_vocab
 from minigpt.errors import CheckpointError, DataError
-from minigpt.model.checkpoint import load_checkpoint
+from minigpt.evaluation.repetition import is_loop
+from minigpt.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
 from minigpt.services.chat import Answer, ChatSession
+from minigpt.settings import Settings
 from tests.services.tiny import PAIRS, Finished, tiny_settings
 
 QUESTIONS = [question for question, _ in PAIRS[:5]]
@@ -144,7 +152,7 @@ def test_an_answer_left_in_the_middle_is_interrupted(finished: Finished) -> None
     session, question = never_ending(finished)
     pieces = session.ask(question)
     said = until(pieces, 1)
-    pieces.close()  # type: ignore[attr-defined] # a generator
+    pieces.close()
     assert session.last.stop_reason == "interrupted"
     assert session.last.text == "".join(said)
     assert session.last.question == question
@@ -193,3 +201,120 @@ def test_the_answer_is_decoded_by_the_checkpoints_own_vocabulary(finished: Finis
     vocab = load_checkpoint(finished.run_dir).vocab
     text = QUESTIONS[0]
     assert session.tokenizer.encode(text) == Tokenizer(vocab).encode(text)
+
+
+def untrained(path: Path, **changes: Any) -> ChatSession:
+    chat = {"checkpoint": path, "seed": 1, "temperature": 0.0, **changes}
+    return ChatSession.open(Settings.model_validate({"chat": chat, "runtime": {"device": "cpu"}}))
+
+
+@pytest.fixture
+def parrot(tmp_path: Path) -> Path:
+    """A model that likes one character best, whatever it has read."""
+    vocab = build_vocab([QAPair("几", "鹦鹉学舌")])
+    config = GPTConfig(vocab_size=vocab.size, n_layer=1, n_head=1, n_embd=8, block_size=64)
+    model = GPT(config)
+    favourite = model.transformer.wte.weight[vocab.ids["鹦"]].detach()
+    with torch.no_grad():
+        model.transformer.ln_f.weight.zero_()
+        model.transformer.ln_f.bias.copy_(favourite * 2 / favourite.square().sum())
+    info = CheckpointInfo(step=1, epoch=1, max_length=64)
+    save_checkpoint(tmp_path / "m.safetensors", model, vocab, info)
+    return tmp_path / "m.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        ({}, {"loop"}),
+        ({"max_new_tokens": 12}, {"loop"}),
+        ({"max_new_tokens": 11}, {"length"}),
+        ({"temperature": 0.4}, {"loop", "stop"}),
+    ],
+)
+def test_an_answer_that_only_repeats_itself_is_cut_where_the_loop_shows(
+    parrot: Path, changes: dict[str, Any], reasons: set[str]
+) -> None:
+    questions = ["几"] * 40
+    free = untrained(parrot, loop_guard=False, **changes).ask_many(questions)
+    guarded = untrained(parrot, **changes).ask_many(questions)
+    for whole, cut in zip(free, guarded, strict=True):
+        prefixes = (whole.text[:end] for end in range(1, len(whole.text) + 1))
+        looped = next((prefix for prefix in prefixes if is_loop(prefix)), None)
+        expected = (whole.text, whole.stop_reason) if looped is None else (looped, "loop")
+        assert (cut.text, cut.stop_reason) == expected
+    assert {answer.stop_reason for answer in guarded} >= reasons
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.4])
+def test_loops_are_cut_alike_in_a_stream_and_in_a_batch(parrot: Path, temperature: float) -> None:
+    alone, together = (untrained(parrot, temperature=temperature) for _ in range(2))
+    streamed = [plain(asked(alone, "几")) for _ in range(20)]
+    assert [plain(answer) for answer in together.ask_many(["几"] * 20)] == streamed
+
+
+def test_marks_are_said_with_their_letters(tmp_path: Path) -> None:
+    letters = "ab\u0301\ufe0f"
+    vocab = build_vocab([QAPair(letters, letters)])
+    config = GPTConfig(vocab_size=vocab.size, n_layer=1, n_head=1, n_embd=8, block_size=64)
+    info = CheckpointInfo(step=1, epoch=1, max_length=64)
+    save_checkpoint(tmp_path / "m.safetensors", GPT(config), vocab, info)
+    session = untrained(tmp_path / "m.safetensors", temperature=9.0, top_k=0, loop_guard=False)
+    for _ in range(10):
+        pieces = list(session.ask("a"))
+        assert "".join(pieces) == session.last.text
+        assert not any(extends(piece[0]) for piece in pieces[1:])
+        assert session.last.tokens == len(session.last.text)
+
+
+def test_an_answer_knows_how_fast_it_came(finished: Finished) -> None:
+    session = open_chat(finished, seed=0, temperature=2.0)
+    for question in QUESTIONS:
+        answer = asked(session, question)
+        assert answer.tokens_per_s == pytest.approx(answer.tokens / answer.seconds)
+        assert (answer.seconds_to_first is None) == (answer.tokens == 0)
+        assert (answer.seconds_to_first or 0) <= answer.seconds
+    together = session.ask_many(QUESTIONS)
+    tokens = sum(answer.tokens for answer in together)
+    for answer in together:
+        assert answer.seconds_to_first is None
+        assert answer.tokens_per_s == pytest.approx(tokens / answer.seconds)
+
+
+def test_settings_can_change_between_answers(finished: Finished) -> None:
+    session = open_chat(finished, seed=5, temperature=2.0)
+    asked(session, QUESTIONS[0])
+    session.configure(session.settings.model_copy(update={"temperature": 0.5}))
+    changed = asked(session, QUESTIONS[0])
+    assert plain(changed) == plain(
+        asked(open_chat(finished, seed=6, temperature=0.5), QUESTIONS[0])
+    )
+
+
+def test_seeds_go_on_unless_they_are_to_begin_anew(finished: Finished) -> None:
+    session = open_chat(finished, seed=5)
+    asked(session, QUESTIONS[0])
+    session.configure(session.settings)
+    assert session.next_seed == 6
+    session.configure(session.settings.model_copy(update={"seed": 40}), reseed=True)
+    assert (session.next_seed, asked(session, QUESTIONS[0]).seed) == (40, 40)
+
+
+@pytest.mark.parametrize(
+    ("changes", "greedy"),
+    [({"temperature": 0.0}, True), ({"top_k": 1}, True), ({"temperature": 0.1}, False)],
+)
+def test_greedy_sessions_know_that_they_are(
+    finished: Finished, changes: dict[str, Any], greedy: bool
+) -> None:
+    assert open_chat(finished, **changes).is_greedy is greedy
+
+
+def test_a_model_of_no_numbers_is_a_checkpoint_error(finished: Finished) -> None:
+    session = open_chat(finished)
+    with torch.no_grad():
+        session.model.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(CheckpointError, match="damaged"):
+        list(session.ask(QUESTIONS[0]))
+    with pytest.raises(CheckpointError, match="damaged"):
+        session.ask_many(QUESTIONS)

@@ -1,14 +1,18 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 
+from minigpt.corpus.dataset import tokenize
+from minigpt.corpus.qa import QAPair
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import load_vocab
 from minigpt.errors import DataError, OutputError, VocabError
 from minigpt.services.stats import show_stats
 from minigpt.services.vocab import build_vocabulary
-from minigpt.settings import DataSettings, Settings, StatsSettings
+from minigpt.settings import DataSettings, Settings, StatsSettings, TrainSettings
+from minigpt.training.batches import IGNORE_INDEX, collate
 from tests.corpus.examples import numbered_pairs, write_pairs
 
 
@@ -63,6 +67,51 @@ def test_shown_pairs_are_what_the_model_is_fed(data: DataSettings) -> None:
         )
         assert [token.token for token in pair.tokens if token.part == "separator"] == ["<sep>"]
         assert [token.target for token in pair.tokens][-1] == "<sep>"
+
+
+def test_shown_text_is_the_datas_even_where_the_vocabulary_lacks_it(
+    data: DataSettings, tmp_path: Path
+) -> None:
+    file = write_pairs(tmp_path / "other.jsonl", [("第!", "?")])
+    (pair,) = show_stats(with_stats(data, show=1), file=file).shown
+    shown = [(token.text, token.token) for token in pair.tokens]
+    assert shown == [("第", "第"), ("!", "<unk>"), ("", "<sep>"), ("?", "<unk>")]
+
+
+@pytest.mark.parametrize("loss_on", ["all", "answer"])
+def test_what_is_said_to_count_is_what_training_counts(
+    data: DataSettings, loss_on: Literal["all", "answer"]
+) -> None:
+    shown = show_stats(with_stats(data, show=30)).shown
+    dataset = tokenize(
+        [QAPair(p.question, p.answer) for p in shown], Tokenizer(load_vocab(data.vocab))
+    )
+    for row, pair in enumerate(shown):
+        batch = collate(dataset, np.array([row]), loss_on=loss_on)
+        assert [token.id for token in pair.tokens] == batch.input_ids[0].tolist()
+        told = [
+            token.target_id if getattr(token, f"counts_on_{loss_on}") else IGNORE_INDEX
+            for token in pair.tokens
+        ]
+        assert told == batch.targets[0].tolist()
+        assert not pair.over_max_length
+
+
+def test_nothing_counts_of_a_pair_that_training_leaves_out(data: DataSettings) -> None:
+    longest = max(len(q) + len(a) + 2 for q, a in numbered_pairs(30))
+    settings = Settings(
+        data=data, stats=StatsSettings(show=30), train=TrainSettings(max_length=longest - 1)
+    )
+    shown = show_stats(settings).shown
+    dataset = tokenize(
+        [QAPair(p.question, p.answer) for p in shown],
+        Tokenizer(load_vocab(data.vocab)),
+        max_length=longest - 1,
+    )
+    assert 0 < sum(pair.over_max_length for pair in shown) == dataset.too_long < 30
+    for pair in shown:
+        counts = {token.counts_on_all or token.counts_on_answer for token in pair.tokens}
+        assert (counts == {False}) == pair.over_max_length
 
 
 def test_no_more_pairs_are_shown_than_there_are(data: DataSettings) -> None:

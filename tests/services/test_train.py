@@ -271,6 +271,7 @@ def test_a_dry_run_says_what_training_then_says(finished: Finished) -> None:
         assert getattr(told, name) == getattr(started, name), name
     assert told.steps == started.steps == finished.result.steps
     assert told.left_out == 0
+    assert told.model.parameters == told.parameters
     facts = json.loads((finished.run_dir / "settings.json").read_text("utf-8"))
     for name in ("n_layer", "n_head", "n_embd", "block_size", "vocab_size"):
         assert getattr(told, name) == facts["model"][name], name

@@ -90,6 +90,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], Runtime]] = {
     "adamw bfloat16": ({"optimizer": "adamw"}, dataclasses.replace(CPU, dtype=torch.bfloat16)),
     "muon bfloat16": ({"optimizer": "muon"}, dataclasses.replace(CPU, dtype=torch.bfloat16)),
     "validations within": ({"validate_every": 3, "loss_on": "answer"}, CPU),
+    "packed": ({"batching": "packed", "optimizer": "muon"}, CPU),
+    "packed rows": ({"batching": "packed", "micro_batch_tokens": 1, "loss_on": "answer"}, CPU),
     "micro-batches": ({"micro_batch_tokens": 20, "grad_clip": 0}, CPU),
 }
 

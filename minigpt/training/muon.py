@@ -1,0 +1,76 @@
+"""Muon: momentum whose every update is made orthogonal, all matrices of a shape at once.
+
+Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks",
+https://kellerjordan.github.io/posts/muon/; momentum and scale as in `torch.optim.Muon`, which
+takes one matrix after the other.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+MOMENTUM = 0.95
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic; steepest at 0
+ITERATIONS = 5
+
+
+class Muon(Optimizer):
+    """Keeps one `momentum_buffer` a matrix; the learning rate may be a tensor on the device."""
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], *, lr: float | Tensor, weight_decay: float
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override] # no loss
+        """Update every matrix that has a gradient."""
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape.setdefault(parameter.shape, []).append(parameter)
+            for matrices in by_shape.values():
+                self._update(matrices, lr=group["lr"], weight_decay=group["weight_decay"])
+
+    def _update(self, matrices: list[Tensor], *, lr: float | Tensor, weight_decay: float) -> None:
+        gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
+        buffers = [self._buffer(matrix) for matrix in matrices]
+        torch._foreach_lerp_(buffers, gradients, 1 - MOMENTUM)
+        looked_ahead = torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov's form
+        updates = orthogonal(torch.stack(looked_ahead))
+        rows, columns = matrices[0].shape
+        scale = lr * math.sqrt(max(1, rows / columns))
+        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+        torch._foreach_sub_(matrices, list((updates.float() * scale).unbind()))
+
+    def _buffer(self, matrix: Tensor) -> Tensor:
+        state = self.state[matrix]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(matrix)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """About the nearest orthogonal matrix of each: singular values near 1, between 0.7 and 1.2.
+
+    Args:
+        matrices: [n, rows, columns], any float type.
+
+    Returns:
+        [n, rows, columns] bfloat16, by five Newton-Schulz steps in that format.
+    """
+    a, b, c = COEFFICIENTS
+    wide = matrices.shape[1] <= matrices.shape[2]
+    x = matrices.bfloat16() if wide else matrices.bfloat16().mT
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        update = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, update, x, beta=a)
+    return x if wide else x.mT
