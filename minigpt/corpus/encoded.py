@@ -21,10 +21,10 @@ from typing import Any, BinaryIO
 from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.corpus.left_out import BadRow, LeftOut
 from minigpt.corpus.qa import open_data
-from minigpt.corpus.scan import DataFile, Scan
+from minigpt.corpus.scan import DataFile, Scan, has_changed
 from minigpt.corpus.store import Stored, Writer, read_stored
 from minigpt.corpus.vocab import Vocab
-from minigpt.errors import DataError, OutputError
+from minigpt.errors import OutputError
 from minigpt.events import Report, ignore
 from minigpt.files import atomic_path
 
@@ -114,11 +114,11 @@ class _Encoding:
 
     def _is_of_the_data(self, source: Mapping[str, Any]) -> bool:
         """Whether the data is still what was encoded: by its time and size, else by its content."""
-        kept, now = self._place.stat(), self._data.path.stat()
-        seen = [now.st_size, now.st_mtime_ns, now.st_ino]
-        if source["seen"] == seen and now.st_mtime_ns + _RECENT_NS < kept.st_mtime_ns:
+        size, changed_at, _ = now = self._data.identity()
+        is_older = changed_at + _RECENT_NS < self._place.stat().st_mtime_ns
+        if source["seen"] == [*now] and is_older:
             return True
-        if source["seen"][0] != now.st_size:
+        if source["seen"][0] != size:
             return False
         looked_at = time.time_ns()
         if source["sha256"] != _sha256(self._data.path):
@@ -131,19 +131,16 @@ class _Encoding:
         path = self._data.path
         options = {"characters": self._vocab.characters, "max_length": self._max_length}
         scan = Scan(self._data, "ids", self._report, options)
-        before = path.stat()
         with ThreadPoolExecutor(1) as beside, Writer(file) as writer:
             sha256 = beside.submit(_sha256, path)  # hashing leaves Python to others
             with contextlib.closing(scan.parts()) as parts:
                 for arrays in parts:
                     writer.add(arrays)
-            seen = [before.st_size, before.st_mtime_ns, before.st_ino]
-            after = path.stat()
-            if seen != [after.st_size, after.st_mtime_ns, after.st_ino]:
-                raise DataError(f"{path}: has changed while it was read", hint="start again")
+            if self._data.identity() != scan.seen:
+                raise has_changed(self._data)
             facts = {
                 "key": self._key,
-                "source": {"seen": seen, "sha256": sha256.result()},
+                "source": {"seen": scan.seen, "sha256": sha256.result()},
                 "bad": [(row.number, row.reason) for row in scan.left_out.shown],
                 "by_reason": dict(scan.left_out.by_reason),
             }

@@ -1,7 +1,6 @@
 """A whole data file read for what is taken from it, without holding its pairs."""
 
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigpt.corpus.left_out import LeftOut
+from minigpt.corpus.pace import Pace
 from minigpt.corpus.parts import Job, Part
 from minigpt.corpus.qa import (
     MOST_READ,
@@ -24,11 +24,9 @@ from minigpt.corpus.qa import (
 from minigpt.corpus.takings import CODE_POINTS, Arrays
 from minigpt.corpus.workers import helpers_for, read_parts
 from minigpt.errors import DataError
-from minigpt.events import Progress, Report, ignore
+from minigpt.events import Report, ignore
 
 RANGE_BYTES = 4 * 1024 * 1024
-_MB = 1_000_000
-_QUIET_S = 1.0  # a short task needs no line at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,16 @@ class DataFile:
         """The fields of the question and the answer."""
         return self.question_key, self.answer_key
 
+    def identity(self) -> tuple[int, ...]:
+        """Size, time of the last change and number of the file: another one is another file."""
+        stat = self.path.stat()
+        return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def has_changed(data: DataFile) -> DataError:
+    """The error for a file that was written to while it was read."""
+    return DataError(f"{data.path}: has changed while it was read", hint="start again")
+
 
 class Scan:
     """One pass over a file.
@@ -52,10 +60,12 @@ class Scan:
     Attributes:
         pairs: Number of pairs met so far.
         left_out: The bad lines met so far.
+        seen: What the file was when the pass began, as `DataFile.identity` says.
     """
 
     def __init__(self, data: DataFile, taker: str, report: Report, options: dict[str, Any]) -> None:
         self.pairs = 0
+        self.seen: tuple[int, ...] = ()
         self._lines = 0
         self._data = data
         self._report = report
@@ -74,18 +84,18 @@ class Scan:
             DataError: The file cannot be read or, in the end, has no pair or is refused.
         """
         with open_data(self._data.path) as file:
-            started, task = time.monotonic(), f"read {self._data.path.name}"
+            self.seen = self._data.identity()
             size = file.seek(0, 2)
             ranges = [
                 (start, min(start + RANGE_BYTES, size)) for start in range(0, size, RANGE_BYTES)
             ]
+            pace = Pace(f"read {self._data.path.name}", size, self._report)
             parts = read_parts(self._job, ranges, helpers=helpers_for(size))
             with contextlib.closing(parts):
                 for (_, end), part in zip(ranges, parts, strict=True):
                     self._count(part)
                     yield part.arrays
-                    if time.monotonic() - started > _QUIET_S:
-                        self._report(Progress(task, end // _MB, size // _MB, "MB"))
+                    pace.reach(end)
         self.left_out.finish(pairs=self.pairs, strict=self._data.strict, keys=self._data.keys)
 
     def _count(self, part: Part) -> None:
@@ -141,7 +151,7 @@ def read_pairs_at(data: DataFile, starts: Sequence[int]) -> list[QAPair]:
             raw = without_ends(file.readline(MOST_READ))
             pair = parse_line(raw, question_key=data.question_key, answer_key=data.answer_key)
             if isinstance(pair, str):
-                raise DataError(f"{data.path}: has changed while it was read", hint="start again")
+                raise has_changed(data)
             pairs.append(pair)
     return pairs
 

@@ -126,6 +126,32 @@ class Ids:
         }
 
 
+class Places:
+    """Where the lines of the pairs are: `starts` in the file and `sizes`, in bytes.
+
+    `questions` are their hashes, where they are wanted.
+    """
+
+    def __init__(self, questions: bool) -> None:
+        self._hashes_questions = questions
+        self._taken: list[tuple[NDArray[Any], ...]] = []
+
+    def take(self, columns: Columns) -> None:
+        """Find the lines of a block."""
+        starts, sizes = columns.spans()
+        hashes = np.empty(0, np.uint64)
+        if self._hashes_questions:
+            hashes = hash_parts(columns.code_points, columns.lengths.ravel())[::2]
+        self._taken.append((starts, sizes.astype(np.uint32), hashes))
+
+    def arrays(self) -> Arrays:
+        """All places."""
+        nothing = (np.empty(0, np.int64), np.empty(0, np.uint32), np.empty(0, np.uint64))
+        columns = zip(nothing, *self._taken, strict=True)
+        names = ("starts", "sizes", "questions")
+        return {name: np.concatenate(column) for name, column in zip(names, columns, strict=True)}
+
+
 def added(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
     """The sum of two arrays of counts; what is beyond the end of one counts as zero."""
     longer, shorter = (first, second) if first.size > second.size else (second, first)
@@ -138,4 +164,5 @@ TAKERS: Mapping[str, Callable[..., Taker]] = {
     "characters": Characters,
     "ids": Ids,
     "measures": Measures,
+    "places": Places,
 }

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minigpt.corpus import pace
 from minigpt.corpus import scan as module
 from minigpt.corpus.qa import read_file
 from minigpt.corpus.scan import DataFile, count_characters_in
@@ -43,7 +44,7 @@ def test_a_scan_says_what_reading_line_by_line_says(
     path.write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "RANGE_BYTES", len(content) // ranges + 1)
-        patch.setattr(module, "_QUIET_S", 3_600.0)
+        patch.setattr(pace, "QUIET_S", 3_600.0)
         assert by_scan(path, strict=strict) == line_by_line(path, strict=strict)
 
 
@@ -79,8 +80,8 @@ def test_progress_is_told_when_it_takes_long(
     count_characters_in(DataFile(path), events.append)
     assert events == []
     monkeypatch.setattr(module, "RANGE_BYTES", 1_000)
-    monkeypatch.setattr(module, "_QUIET_S", -1.0)
-    monkeypatch.setattr(module, "_MB", 1)
+    monkeypatch.setattr(pace, "QUIET_S", -1.0)
+    monkeypatch.setattr(pace, "_MB", 1)
     count_characters_in(DataFile(path), events.append)
     size = path.stat().st_size
     done = [event.done for event in events if isinstance(event, Progress)]
