@@ -1,18 +1,110 @@
-"""A process that reads parts of a data file for another one; `workers` starts it."""
+"""A process that reads parts of a data file for another one; `workers` tells it which."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from minigpt.corpus.parts import Job
 
+# A copy of this process has numpy loaded: it reads at once, where a new one needs 0.2 s to start.
+FORKS = sys.platform == "linux"  # elsewhere libraries of the system may not survive it
+
 # The search path is the parent's: the same minigpt, and nothing from where the user stands.
-COMMAND = "import sys; sys.path[:] = sys.argv[1:]; from minigpt.corpus.worker import work; work()"
+_COMMAND = "import sys; sys.path[:] = sys.argv[1:]; from minigpt.corpus.worker import work; work()"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A worker that runs.
+
+    Attributes:
+        tasks: Where it is told what to do.
+        done: Where it says what is done.
+        end: Ends it, whatever it does.
+    """
+
+    tasks: IO[bytes]
+    done: IO[bytes]
+    end: Callable[[], None]
+
+
+def start() -> Process:
+    """Start a worker.
+
+    Raises:
+        OSError: There is no room for another process.
+    """
+    return _forked() if FORKS else _spawned()
+
+
+def _spawned() -> Process:
+    process = subprocess.Popen(
+        start_command(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # Ctrl-C is for the parent, which then ends its workers.
+        start_new_session=os.name == "posix",
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def end() -> None:
+        process.kill()
+        process.wait()
+
+    return Process(process.stdin, process.stdout, end)
 
 
 def start_command() -> list[str]:
-    """What starts a worker."""
-    return [sys.executable, "-c", COMMAND, *sys.path]
+    """What starts a worker as a new process."""
+    return [sys.executable, "-c", _COMMAND, *sys.path]
+
+
+def _forked() -> Process:
+    tasks, done = os.pipe(), os.pipe()
+    try:
+        with warnings.catch_warnings():
+            # Of locks that another thread holds: a worker that waits for one is not waited for.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+    except OSError:
+        for descriptor in (*tasks, *done):
+            os.close(descriptor)
+        raise
+    if not pid:
+        _become_worker(tasks[0], done[1])
+    os.close(tasks[0])
+    os.close(done[1])
+    return Process(open(tasks[1], "wb"), open(done[0], "rb"), partial(_end, pid))
+
+
+def _become_worker(tasks: int, done: int) -> None:
+    """Work, and never come back to what the parent does."""
+    try:
+        os.setsid()  # Ctrl-C is for the parent, which then ends its workers
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        for own, standard in ((tasks, 0), (done, 1), (os.open(os.devnull, os.O_WRONLY), 2)):
+            os.dup2(own, standard)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        work()
+    finally:
+        os._exit(0)
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def work() -> None:

@@ -1,13 +1,13 @@
 """Several processes that read one file.
 
-They are plain subprocesses, not `multiprocessing`: a script that calls minigpt at its top level is
-not run again in each of them. Tasks are short lines through a pipe; what is read comes back through
-files, so that nobody waits for a full pipe.
+They are not those of `multiprocessing`: a script that calls minigpt at its top level is not run
+again in each of them, and no object that could run anything is sent. Tasks
+are short lines through a pipe; what is read comes back through files, so that nobody waits for a
+full pipe.
 """
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections import deque
@@ -19,9 +19,10 @@ from types import TracebackType
 from typing import Self
 
 from minigpt.corpus.parts import Job, Part
-from minigpt.corpus.worker import start_command
+from minigpt.corpus.worker import FORKS, start
 
-BYTES_PER_PROCESS = 32 * 1024 * 1024  # less is read before another process has started
+# Less is read before another process has started.
+BYTES_PER_PROCESS = (4 if FORKS else 32) * 1024 * 1024
 MOST_PROCESSES = 8
 _TASKS_AHEAD = 2  # one to do, one to go on with
 
@@ -127,15 +128,7 @@ class _Worker:
     def __init__(self, job: Job, said: "SimpleQueue[tuple[_Worker, int | None]]") -> None:
         self.tasks: deque[int] = deque()
         self.is_alive = True
-        self._process = subprocess.Popen(
-            start_command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            # Ctrl-C is for the parent, which then ends its workers.
-            start_new_session=os.name == "posix",
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+        self._process = start()
         self._said = said
         self._thread = Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -148,27 +141,22 @@ class _Worker:
 
     def stop(self) -> None:
         """End it, whatever it does."""
-        self._process.kill()
-        self._process.wait()
+        self._process.end()
         self._thread.join()
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._process.done.close()
         try:
-            self._process.stdin.close()
+            self._process.tasks.close()
         except OSError:  # what it was never told
             return
 
     def _send(self, line: str) -> None:
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(line.encode() + b"\n")
-            self._process.stdin.flush()
+            self._process.tasks.write(line.encode() + b"\n")
+            self._process.tasks.flush()
         except OSError:  # it has died; the thread says so
             return
 
     def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._process.done:
             self._said.put((self, int(line)))
         self._said.put((self, None))

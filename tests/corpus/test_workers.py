@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minigpt.corpus import worker
 from minigpt.corpus import workers as module
 from minigpt.corpus.parts import Job, Part
 from minigpt.corpus.workers import Workers, helpers_for, read_parts
@@ -23,6 +25,14 @@ def path(tmp_path: Path) -> Path:
     with path.open("ab") as file:
         file.write(b"\xff\n\n{\n" + to_line({"question": "好", "answer": "好\n"}))
     return path
+
+
+@pytest.fixture(autouse=True, params=["forked", "spawned"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "forked" and not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+    monkeypatch.setattr(worker, "FORKS", request.param == "forked")
+    return str(request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +101,24 @@ def test_processes_that_cannot_start_are_not_needed(
 ) -> None:
     job, ranges = job_for(path), ranges_of(path)
     expected = [plain(job.run(*place)) for place in ranges]
+    monkeypatch.setattr(worker, "FORKS", False)
     for command in (["/nowhere/python"], [sys.executable, "-c", "raise SystemExit(1)"]):
-        monkeypatch.setattr(module, "start_command", lambda command=command: command)
+        monkeypatch.setattr(worker, "start_command", lambda command=command: command)
         assert [plain(part) for part in read_parts(job, ranges, helpers=2)] == expected
+
+
+@pytest.mark.parametrize("call", ["fork", "setsid"])
+def test_a_copy_that_cannot_work_is_not_needed(
+    path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError
+
+    job, ranges = job_for(path), ranges_of(path)
+    expected = [plain(job.run(*place)) for place in ranges]
+    monkeypatch.setattr(worker, "FORKS", True)
+    monkeypatch.setattr(os, call, refuse)
+    assert [plain(part) for part in read_parts(job, ranges, helpers=2)] == expected
 
 
 def test_interrupted_reading_leaves_no_process_and_no_file(path: Path, scratch: Path) -> None:
@@ -102,6 +127,8 @@ def test_interrupted_reading_leaves_no_process_and_no_file(path: Path, scratch: 
     with pytest.raises(KeyboardInterrupt):
         parts.throw(KeyboardInterrupt())
     assert list(scratch.iterdir()) == []
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_a_vanished_file_is_an_error_of_this_process(path: Path) -> None:
@@ -119,13 +146,16 @@ def test_processes_are_as_many_as_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     assert helpers_for(10**12) == 0
 
 
-def test_a_script_without_a_main_guard_is_not_run_again(path: Path, tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_is_not_run_again(
+    path: Path, tmp_path: Path, kind: str
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from minigpt.corpus import scan, workers\n"
+        "from minigpt.corpus import scan, worker, workers\n"
         "print('started')\n"
         "workers.BYTES_PER_PROCESS = scan.RANGE_BYTES = 1_000\n"
+        f"worker.FORKS = {kind == 'forked'}\n"
         "workers._cores = lambda: 3\n"
         f"counts, made = scan.count_characters_in(scan.DataFile(Path({str(path)!r})))\n"
         "print(made.pairs)\n"
