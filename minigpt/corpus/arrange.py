@@ -88,7 +88,7 @@ class _Region:
         """Put all its lines where they belong."""
         self.file.seek(self.start)
         texts = self.file.read(self.size).split(b"\n")
-        places = np.searchsorted(np.sort(self.order), self.order)
+        places = self.order.argsort().argsort()
         self.written = 0
         self.add(list(map(texts.__getitem__, places.tolist())))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -126,22 +125,18 @@ def _inserted(usual: Texts, others: Sequence[tuple[int, str, str]]) -> tuple[Cod
     points, lengths = usual.points, usual.lengths
     if not others:
         return points, lengths
+    texts = [f"{text}\n" for _, *both in others for text in both]
+    new_points = np.frombuffer("".join(texts).encode("utf-32-le"), dtype="<u4")
+    new_lengths = np.array([*map(len, texts)], dtype=np.int64).reshape(-1, 2)
+    before = np.array([place for place, *_ in others])
     ends = np.concatenate(([0], lengths.sum(axis=1).cumsum()))
-    point_pieces: list[CodePoints] = []
-    length_pieces: list[Lengths] = []
-    done = 0
-    for before, group in groupby(others, key=lambda item: item[0]):
-        pairs = [(question, answer) for _, question, answer in group]
-        text = "".join(f"{question}\n{answer}\n" for question, answer in pairs)
-        new = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-        point_pieces += [points[ends[done] : ends[before]], new]
-        new_lengths = [(len(question) + 1, len(answer) + 1) for question, answer in pairs]
-        length_pieces += [lengths[done:before], np.array(new_lengths, dtype=np.int64)]
-        done = before
-    return (
-        np.concatenate([*point_pieces, points[ends[done] :]]),
-        np.concatenate([*length_pieces, lengths[done:]]),
-    )
+    pieces: list[CodePoints] = []
+    done = new_done = 0
+    for cut, size in zip(ends[before].tolist(), new_lengths.sum(axis=1).tolist(), strict=True):
+        pieces += [points[done:cut], new_points[new_done : new_done + size]]
+        done, new_done = cut, new_done + size
+    new = np.concatenate([*pieces, points[done:]])
+    return new, np.insert(lengths, before, new_lengths, axis=0)
 
 
 def _lines(raw: bytes) -> list[bytes]:

@@ -26,7 +26,7 @@ from minigpt.corpus.workers import helpers_for, read_parts
 from minigpt.errors import DataError
 from minigpt.events import Report, ignore
 
-RANGE_BYTES = 4 * 1024 * 1024
+RANGE_BYTES = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

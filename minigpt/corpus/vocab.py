@@ -62,10 +62,14 @@ class Vocab:
     @cached_property
     def sha256(self) -> str:
         """The hash, in hex, of the vocabulary as a file."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        return hashlib.sha256(self._as_file).hexdigest()
 
     def to_bytes(self) -> bytes:
         """The vocabulary as a file: JSON with `word2id` and its inverse `id2word`, in UTF-8."""
+        return self._as_file
+
+    @cached_property
+    def _as_file(self) -> bytes:
         tables = {"word2id": self.ids, "id2word": dict(enumerate(self.tokens))}
         return json.dumps(tables, ensure_ascii=False, indent=4).encode("utf-8")
 
