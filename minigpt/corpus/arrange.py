@@ -7,8 +7,10 @@ memory, and far slower on a disk.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +22,8 @@ from minigpt.corpus.places import Lines
 from minigpt.corpus.qa import open_data
 from minigpt.corpus.scan import has_changed
 from minigpt.corpus.shuffle import Order
+from minigpt.corpus.worker import beside
+from minigpt.corpus.workers import helpers_for
 from minigpt.events import Report, ignore
 
 REGION_BYTES = 8 * 1024 * 1024
@@ -39,107 +43,159 @@ def write_arranged(lines: Lines, orders: Mapping[Path, Order], *, report: Report
         DataError: The source cannot be read, or has changed since the lines were found.
         OSError: A file cannot be written.
     """
-    total = sum(lines.bytes_of(order) for order in orders.values())
-    pace = Pace("arrange", 2 * total, report)
-    with contextlib.ExitStack() as stack:
-        regions = [
-            region
-            for path, order in orders.items()
-            for region in _regions(stack.enter_context(path.open("w+b")), lines, order, total)
-        ]
-        done = 0
-        for done in _distribute(lines, regions):
-            pace.reach(done)
-        for region in regions:
-            if region.written != region.size:
-                raise has_changed(lines.data)
-            region.put_in_order()
-            done += region.size
-            pace.reach(done)
+    for path, order in orders.items():
+        with path.open("wb") as file:
+            file.truncate(lines.bytes_of(order))
+    arrangement = _Arrangement(lines, orders)
+    processes = 1 + helpers_for(arrangement.size)
+    pace = Pace("arrange", 2 * arrangement.size, report)
+    if not (processes > 1 and arrangement.make_together(processes, pace)):
+        arrangement.make(pace)
     if lines.data.identity() != lines.seen:
         raise has_changed(lines.data)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Region:
     """A part of a new file.
 
     Attributes:
-        file: The file.
+        path: The file.
         start: Where the part begins in it, in bytes.
         size: Bytes of the part.
         order: The numbers of its lines, in their order.
-        written: How many bytes of it are written so far, in the order of the source.
     """
 
-    file: BinaryIO
+    path: Path
     start: int
     size: int
     order: Order
-    written: int = 0
-
-    def add(self, texts: list[bytes]) -> None:
-        """Write the next of its lines."""
-        texts.append(b"")
-        self.file.seek(self.start + self.written)
-        self.written += self.file.write(b"\n".join(texts))
-
-    def put_in_order(self) -> None:
-        """Put all its lines where they belong."""
-        self.file.seek(self.start)
-        texts = self.file.read(self.size).split(b"\n")
-        places = self.order.argsort().argsort()
-        self.written = 0
-        self.add(list(map(texts.__getitem__, places.tolist())))
 
 
-def _regions(file: BinaryIO, lines: Lines, order: Order, total: int) -> Iterator[_Region]:
-    """A new file cut into parts of nearly as many lines each."""
-    count = min(MOST_REGIONS, -(-total // REGION_BYTES))
-    step = max(1, -(-lines.starts.size // count))
-    start = 0
-    for first in range(0, order.size, step):
-        part = order[first : first + step]
-        region = _Region(file, start, lines.bytes_of(part), part)
-        start += region.size
-        yield region
+class _Arrangement:
+    """What goes where; every step can be done again, and those of one kind in any order."""
 
+    def __init__(self, lines: Lines, orders: Mapping[Path, Order]) -> None:
+        self._lines = lines
+        self.size = sum(lines.bytes_of(order) for order in orders.values())
+        self._regions = list(_regions(lines, orders, self.size))
+        # Of each line; one that is not wanted has none.
+        self._region_of = np.full(lines.starts.size, len(self._regions), dtype=np.uint16)
+        for number, region in enumerate(self._regions):
+            self._region_of[region.order] = number
+        starts = np.arange(0, int(lines.starts[-1]) + READ_BYTES, READ_BYTES)
+        self._cuts = [*np.searchsorted(lines.starts, starts).tolist(), lines.starts.size]
 
-def _distribute(lines: Lines, regions: list[_Region]) -> Iterator[int]:
-    """Write each line of the source to its region.
+    def make(self, pace: Pace) -> None:
+        """Take all steps."""
+        for done in self._distribute(0, 1):
+            pace.reach(done)
+        for done in self._put_in_order(0, 1):
+            pace.reach(self.size + done)
 
-    Yields:
-        How many bytes of them are written.
-    """
-    region_of = np.full(lines.starts.size, len(regions), dtype=np.uint16)  # or it is not wanted
-    for number, region in enumerate(regions):
-        region_of[region.order] = number
-    done = 0
-    for first, texts in _read(lines):
-        numbers = region_of[first : first + len(texts)]
-        by_region = numbers.argsort(kind="stable")
-        ordered = list(map(texts.__getitem__, by_region.tolist()))
-        ends = np.bincount(numbers, minlength=len(regions))[: len(regions)].cumsum().tolist()
+    def make_together(self, processes: int, pace: Pace) -> bool:
+        """Take all steps with copies of this process; whether that was possible."""
+        done_before = 0
+        for step in (self._distribute, self._put_in_order):
+            others = [partial(_exhaust, step, share, processes) for share in range(1, processes)]
+            with beside(others) as are_done:
+                for done in step(0, processes):
+                    pace.reach(done_before + min(self.size, processes * done))
+                if not are_done():
+                    return False
+            done_before = self.size
+        return True
+
+    def _distribute(self, share: int, shares: int) -> Iterator[int]:
+        """Write each line of a share of the source to its region, in the order of the source.
+
+        Yields:
+            How many bytes are written.
+        """
+        chunks = list(pairwise(self._cuts))
+        chunks = chunks[share * len(chunks) // shares : (share + 1) * len(chunks) // shares]
+        if not chunks:
+            return
+        places = [
+            region.start + self._lines.bytes_of(region.order[region.order < chunks[0][0]])
+            for region in self._regions
+        ]
+        done = 0
+        with _opened(self._regions) as files:
+            for first, texts in _read(self._lines, chunks):
+                for number, data in self._by_region(first, texts):
+                    region = self._regions[number]
+                    if places[number] + len(data) > region.start + region.size:
+                        raise has_changed(self._lines.data)
+                    files[region.path].seek(places[number])
+                    places[number] += files[region.path].write(data)
+                    done += len(data)
+                yield done
+
+    def _by_region(self, first: int, texts: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
+        """What each region gets of some lines that follow each other."""
+        numbers = self._region_of[first : first + len(texts)]
+        ordered = list(map(texts.__getitem__, numbers.argsort(kind="stable").tolist()))
         start = 0
-        for region, end in zip(regions, ends, strict=True):
-            if end > start:
-                before = region.written
-                region.add(ordered[start:end])
-                done += region.written - before
-            start = end
-        yield done
+        for number, count in enumerate(np.bincount(numbers)[: len(self._regions)].tolist()):
+            if count:
+                yield number, b"\n".join([*ordered[start : start + count], b""])
+            start += count
+
+    def _put_in_order(self, share: int, shares: int) -> Iterator[int]:
+        """Put the lines of some regions where they belong.
+
+        Yields:
+            How many bytes are in order.
+        """
+        done = 0
+        with _opened(self._regions) as files:
+            for region in self._regions[share::shares]:
+                file = files[region.path]
+                file.seek(region.start)
+                texts = file.read(region.size).split(b"\n")
+                if len(texts) != region.order.size + 1:
+                    raise has_changed(self._lines.data)
+                places = region.order.argsort().argsort()
+                file.seek(region.start)
+                file.write(b"\n".join([*map(texts.__getitem__, places.tolist()), b""]))
+                done += region.size
+                yield done
 
 
-def _read(lines: Lines) -> Iterator[tuple[int, list[bytes]]]:
+def _exhaust(step: Callable[[int, int], Iterator[int]], share: int, shares: int) -> None:
+    for _ in step(share, shares):
+        pass
+
+
+@contextlib.contextmanager
+def _opened(regions: Iterable[_Region]) -> Iterator[Mapping[Path, BinaryIO]]:
+    """The new files; each process opens them for itself, to stand at its own place."""
+    with contextlib.ExitStack() as stack:
+        paths = {region.path for region in regions}
+        yield {path: stack.enter_context(path.open("r+b")) for path in paths}
+
+
+def _regions(lines: Lines, orders: Mapping[Path, Order], size: int) -> Iterator[_Region]:
+    """The new files cut into parts of nearly as many lines each."""
+    count = min(MOST_REGIONS, -(-size // REGION_BYTES))
+    step = max(1, -(-lines.starts.size // count))
+    for path, order in orders.items():
+        start = 0
+        for first in range(0, order.size, step):
+            part = order[first : first + step]
+            yield _Region(path, start, lines.bytes_of(part), part)
+            start += lines.bytes_of(part)
+
+
+def _read(lines: Lines, chunks: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[bytes]]]:
     """The lines some at a time, and the number of the first of them."""
-    starts = lines.starts
-    cuts = np.searchsorted(starts, np.arange(0, int(starts[-1]) + READ_BYTES, READ_BYTES))
     with open_data(lines.data.path) as file:
-        for first, last in zip(cuts.tolist(), [*cuts[1:].tolist(), starts.size], strict=True):
+        for first, last in chunks:
             if first == last:
                 continue
-            base = int(starts[first])
-            places = starts[first:last] - base
+            base = int(lines.starts[first])
+            places = lines.starts[first:last] - base
             ends = places + lines.sizes[first:last]
             file.seek(base)
             texts = _cut(file.read(int(ends[-1])), places, ends)

@@ -1,12 +1,14 @@
 """A process that reads parts of a data file for another one; `workers` tells it which."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,38 +75,70 @@ def start_command() -> list[str]:
 def _forked() -> Process:
     tasks, done = os.pipe(), os.pipe()
     try:
-        with warnings.catch_warnings():
-            # Of locks that another thread holds: a worker that waits for one is not waited for.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        pid = _fork(work, stdin=tasks[0], stdout=done[1])
     except OSError:
-        for descriptor in (*tasks, *done):
+        for descriptor in (tasks[1], done[0]):
             os.close(descriptor)
         raise
-    if not pid:
-        _become_worker(tasks[0], done[1])
-    os.close(tasks[0])
-    os.close(done[1])
+    finally:
+        os.close(tasks[0])
+        os.close(done[1])
     return Process(open(tasks[1], "wb"), open(done[0], "rb"), partial(_end, pid))
 
 
-def _become_worker(tasks: int, done: int) -> None:
-    """Work, and never come back to what the parent does."""
+def _fork(job: Callable[[], None], *, stdin: int, stdout: int) -> int:
+    """Start a copy of this process that does the job and ends; its number."""
+    with warnings.catch_warnings():
+        # Of locks that another thread holds: a worker that waits for one is not waited for.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        return pid
+    code = 1
     try:
         os.setsid()  # Ctrl-C is for the parent, which then ends its workers
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        for own, standard in ((tasks, 0), (done, 1), (os.open(os.devnull, os.O_WRONLY), 2)):
+        for own, standard in ((stdin, 0), (stdout, 1), (os.open(os.devnull, os.O_WRONLY), 2)):
             os.dup2(own, standard)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        work()
+        job()
+        code = 0
     finally:
-        os._exit(0)
+        os._exit(code)  # never back to what the parent does
 
 
 def _end(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+
+
+@contextlib.contextmanager
+def beside(jobs: Sequence[Callable[[], None]]) -> Iterator[Callable[[], bool]]:
+    """Do the jobs in copies of this process while the block runs; they end with it.
+
+    Yields:
+        What waits for them, and tells whether all were done.
+    """
+    running: list[int] = []
+
+    def wait() -> bool:
+        are_done = len(running) == len(jobs)
+        while running:
+            _, status = os.waitpid(running[-1], 0)
+            running.pop()
+            are_done = are_done and not status
+        return are_done
+
+    with open(os.devnull, "r+b") as null, contextlib.suppress(OSError):  # no room for one more
+        # A lock that another thread holds would never be free in the copy.
+        for job in jobs if FORKS and threading.active_count() == 1 else ():
+            running.append(_fork(job, stdin=null.fileno(), stdout=null.fileno()))
+    try:
+        yield wait
+    finally:
+        for pid in running:
+            _end(pid)
 
 
 def work() -> None:

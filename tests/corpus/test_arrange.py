@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt.corpus import arrange
+from minigpt.corpus import arrange, worker
 from minigpt.corpus.arrange import write_arranged
 from minigpt.corpus.places import Lines, find_lines
 from minigpt.corpus.qa import read_file
@@ -38,10 +38,44 @@ def test_lines_are_written_in_any_order_byte_for_byte(
         patch.setattr(arrange, "REGION_BYTES", data.draw(st.integers(1, 300)))
         patch.setattr(arrange, "MOST_REGIONS", data.draw(st.integers(1, 20)))
         patch.setattr(arrange, "READ_BYTES", data.draw(st.integers(1, 300)))
+        helpers = data.draw(st.sampled_from([0, 0, 1, 2]))
+        patch.setattr(arrange, "helpers_for", lambda _: helpers)
         write_arranged(lines, orders)
     for file, part in orders.items():
         assert file.read_bytes() == b"".join(expected[number] + b"\n" for number in part)
         assert file.stat().st_size == lines.bytes_of(part)
+
+
+@pytest.mark.skipif(not worker.FORKS, reason="no copies of a process here")
+@pytest.mark.parametrize("call", ["fork", "setsid"])
+def test_copies_that_cannot_work_are_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError
+
+    path = write_pairs(tmp_path / "data.jsonl", numbered_pairs(50))
+    lines, order = find_lines(DataFile(path)), np.arange(50, dtype=np.uint32)
+    monkeypatch.setattr(arrange, "helpers_for", lambda _: 3)
+    monkeypatch.setattr(arrange, "REGION_BYTES", 500)
+    monkeypatch.setattr(os, call, refuse)
+    write_arranged(lines, {tmp_path / "new": order})
+    assert (tmp_path / "new").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.skipif(not worker.FORKS, reason="no copies of a process here")
+def test_an_interrupt_ends_the_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    path = write_pairs(tmp_path / "data.jsonl", numbered_pairs(50))
+    lines, order = find_lines(DataFile(path)), np.arange(50, dtype=np.uint32)
+    monkeypatch.setattr(arrange, "helpers_for", lambda _: 3)
+    monkeypatch.setattr("minigpt.corpus.pace.QUIET_S", -1.0)
+    with pytest.raises(KeyboardInterrupt):
+        write_arranged(lines, {tmp_path / "new": order}, report=interrupt)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def found_then_changed(tmp_path: Path, content: bytes) -> Lines:
