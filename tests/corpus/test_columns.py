@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic_core import from_json
 
 from minigpt.corpus.blocks import Block, read_blocks
 from minigpt.corpus.columns import ColumnReader, Columns
@@ -202,3 +203,14 @@ def test_fields_of_a_layout_stand_in_any_order() -> None:
     columns = ColumnReader(question_key="question", answer_key="answer").read(block)
     assert list(texts(columns)) == [("四五六", "一二"), ("四五六" * 2, "一二" * 2)]
     assert columns.code_points.dtype == np.uint32
+
+
+@few_examples
+@given(content=files())
+def test_what_the_fast_parser_takes_is_what_json_takes(content: bytes) -> None:
+    for line in content.split(b"\n"):
+        try:
+            fields = from_json(line.decode("utf-8"))
+        except ValueError:
+            continue
+        assert json.loads(line.decode("utf-8")) == fields
