@@ -184,6 +184,10 @@ class Runtime:
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
+    def gpu_bytes(self) -> int:
+        """Memory of the CUDA GPU, free or not."""
+        return int(torch.cuda.get_device_properties(self.device).total_memory)
+
     @contextlib.contextmanager
     def memory_guard(self, hint: str) -> Iterator[None]:
         """Turn running out of memory into a `DeviceError` with this hint."""

@@ -106,6 +106,8 @@ def train(
             if resume:
                 settings = resumed_settings(settings, run.read_settings(), report)
             build_missing(settings, report)
+            if runtime.world_size > 1:  # a large corpus is encoded once, not by all at once
+                read_training_data(settings, ignore)
             runtime.barrier()
             return _train(settings, run, runtime, resume=resume, report=report)
 

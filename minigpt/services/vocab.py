@@ -4,11 +4,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt.corpus.vocab import SPECIAL_TOKENS, Vocab, choose_characters, count_characters
+from minigpt.corpus.scan import count_characters_in
+from minigpt.corpus.vocab import SPECIAL_TOKENS, Vocab, choose_characters
 from minigpt.errors import SettingsError
 from minigpt.events import Report, ignore
 from minigpt.files import Status, same_file, write_file
-from minigpt.services.read import read_data
+from minigpt.services.read import data_file
 from minigpt.settings import Settings
 
 MOST_COMMON = 10
@@ -67,8 +68,7 @@ def build_vocabulary(
             f"{data.vocab}: the vocabulary would replace the data it is built from",
             hint="name another file with --output",
         )
-    file = read_data(data.source, data, report)
-    counts = count_characters(file.pairs)
+    counts, scan = count_characters_in(data_file(data.source, data), report)
     characters = choose_characters(
         counts, min_count=settings.vocab.min_count, max_size=settings.vocab.max_size
     )
@@ -79,8 +79,8 @@ def build_vocabulary(
         status=write_file(data.vocab, vocab.to_bytes(), force=force),
         size=vocab.size,
         sha256=vocab.sha256,
-        pairs=len(file.lines),
-        skipped=file.skipped,
+        pairs=scan.pairs,
+        skipped=scan.skipped,
         characters=len(counts),
         dropped=len(counts) - len(characters),
         unknown_share=_share_left_out(counts, characters),

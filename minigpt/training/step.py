@@ -28,6 +28,7 @@ from minigpt.training.packing import PackedCorpus, packed_shape, stratified_batc
 
 MICRO_BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192, "cuda": 65_536}
 SMALLEST_HEAD = 16  # channels; FlexAttention has no smaller
+MOST_FOR_CORPUS = 0.25  # of the GPU's memory
 STEPS_BEFORE_RECORDING = 3  # in which everything that is compiled or allocated once is
 
 
@@ -61,12 +62,19 @@ def build_step(
     runtime: Runtime,
     report: Report,
 ) -> Step:
-    """The kind of step that `batching` names; `auto` packs on a CUDA GPU."""
+    """The kind of step that `batching` names; `auto` packs on a CUDA GPU that holds the corpus."""
     head = model.config.n_embd // model.config.n_head
-    packs = runtime.device.type == "cuda" and head >= SMALLEST_HEAD
+    is_gpu = runtime.device.type == "cuda"
+    packs = is_gpu and head >= SMALLEST_HEAD and has_room(runtime, dataset)
     packs = settings.batching == "packed" or (settings.batching == "auto" and packs)
     kind = PackedStep if packs else BucketedStep
     return kind(model, dataset, optimizers, settings, runtime, report)
+
+
+def has_room(runtime: Runtime, dataset: TokenizedDataset) -> bool:
+    """Whether the corpus takes so little of the GPU that it can lie there while one trains."""
+    needed = 4 * dataset.n_tokens + 24 * dataset.n_pairs  # bytes
+    return needed <= MOST_FOR_CORPUS * runtime.gpu_bytes()
 
 
 class _Update:
