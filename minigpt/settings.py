@@ -269,6 +269,8 @@ class RuntimeSettings(Section):
     """Number format of the arithmetic; auto trains in bfloat16 where that is sound and fast."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the model's blocks before training; auto does on a GPU if the run is long enough."""
+    quantize: Literal["none", "int8", "int4"] = "none"
+    """Bits of a weight while answering: fewer are read faster on a CPU, and cost some quality."""
 
 
 class Settings(Section):

@@ -54,7 +54,7 @@ class Candidate:
         self.runtime = runtime
         self.settings = settings
         self.report = report
-        self.model = checkpoint.build(runtime.device)
+        self.model = runtime.answering(checkpoint.build())
         self.tokenizer = Tokenizer(checkpoint.vocab)
 
     def measure(self, encoded: Encoded, memory: Memory | None) -> Measurement:

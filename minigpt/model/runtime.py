@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from minigpt.errors import DeviceError
+from minigpt.model.gpt import GPT
+from minigpt.model.quantize import quantize
 from minigpt.settings import RuntimeSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -31,6 +33,7 @@ class Runtime:
         device: The device of this process.
         dtype: Number format of matrix products; weights stay float32 while training.
         compile: "on", "off", or "auto" to decide by the length of the run.
+        quantize: "none", "int8" or "int4": how weights are kept while answering.
         rank: Index of this process among `world_size` that train together.
         world_size: Number of processes that train together.
     """
@@ -38,6 +41,7 @@ class Runtime:
     device: torch.device
     dtype: torch.dtype = torch.float32
     compile: Literal["auto", "on", "off"] = "off"
+    quantize: Literal["none", "int8", "int4"] = "none"
     rank: int = 0
     world_size: int = 1
 
@@ -49,12 +53,19 @@ class Runtime:
             DeviceError: An explicit wish cannot be met.
         """
         device = _resolve_device(settings.device)
+        form = "none" if training else settings.quantize
+        if form != "none" and device.type != "cpu":
+            raise DeviceError(
+                f"{device}: {form} weights answer faster on a CPU alone",
+                hint="use --quantize none, or --device cpu",
+            )
         if training and device.type == "cpu":
             _keep_freed_memory()
         return cls(
             device=device,
-            dtype=_resolve_dtype(settings.dtype, device, training=training),
+            dtype=_resolve_dtype(settings.dtype, device, exact=not training and form == "none"),
             compile=settings.compile,
+            quantize=form,
             rank=int(os.environ.get("RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
         )
@@ -77,6 +88,16 @@ class Runtime:
         if self.device.type == "cpu":
             return f"cpu ({torch.get_num_threads()} threads)"
         return str(self.device)
+
+    def answering(self, model: GPT) -> GPT:
+        """The model as it answers here: on the device, in its number format, quantised if wished.
+
+        Raises:
+            DeviceError: It cannot be quantised.
+        """
+        if self.quantize != "none":
+            model = quantize(model, self.quantize)
+        return model.to(self.device, self.dtype)
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
@@ -228,11 +249,11 @@ def _cuda(index: int) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _resolve_dtype(wish: str, device: torch.device, *, training: bool) -> torch.dtype:
+def _resolve_dtype(wish: str, device: torch.device, *, exact: bool) -> torch.dtype:
     if wish != "auto":
         return DTYPES[wish]
     # Answers and measurements do not depend on the batch size in float32.
-    if training and _has_fast_bfloat16(device):
+    if not exact and _has_fast_bfloat16(device):
         return torch.bfloat16
     return torch.float32
 

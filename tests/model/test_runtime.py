@@ -43,6 +43,31 @@ def test_auto_trains_in_bfloat16_where_the_processor_has_it(
     assert resolve(device="cpu").dtype is dtype
 
 
+@pytest.mark.parametrize(("has_it", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_quantized_weights_answer_in_the_fast_number_format(
+    has_it: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, probe, lambda: has_it)
+    runtime = resolve(device="cpu", quantize="int8", training=False)
+    assert (runtime.quantize, runtime.dtype) == ("int8", dtype)
+    assert resolve(device="cpu", quantize="int8", training=True).quantize == "none"
+
+
+@pytest.mark.gpu
+def test_quantized_weights_are_refused_on_a_gpu() -> None:
+    with pytest.raises(DeviceError, match="int8 weights answer faster on a CPU alone") as caught:
+        resolve(device="cuda", quantize="int8", training=False)
+    assert "--device cpu" in caught.value.hint
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8", "int4"])
+def test_a_model_answers_in_the_number_format_of_the_runtime(quantize: str) -> None:
+    runtime = resolve(device="cpu", dtype="bfloat16", quantize=quantize, training=False)
+    model = runtime.answering(tiny_model().eval())
+    assert model(torch.tensor([[3, 4, 5]])).dtype is torch.bfloat16
+
+
 @NO_GPU
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:3"])
 def test_wish_for_a_missing_gpu_is_an_error(device: str) -> None:
