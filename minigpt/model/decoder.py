@@ -1,6 +1,7 @@
 """Rows of text that a model writes on, one token a step, in tensors of fixed shape."""
 
 from collections.abc import Callable, Generator, Sequence
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -51,8 +52,9 @@ class Decoder:
         self._seen: Tensor | None = None
         alone = rows == 1 and self.device.type == "cpu"
         self._layers = [_Layer(block, alone=alone) for block in model.transformer.blocks]
+        self._row: Callable[[Tensor, Tensor], Tensor] | None = None
+        self._records = False
         self._replay: Callable[[], Tensor] | None = None
-        self._is_warm = False
         self.use(sampler)
 
     @property
@@ -65,6 +67,11 @@ class Decoder:
         """Steps that are best done before their tokens are read."""
         return RUN_AHEAD if self.device.type == "cuda" else 1
 
+    @property
+    def may_shrink(self) -> bool:
+        """Whether `keep` pays: not where a recorded step would be lost."""
+        return not self._records
+
     def use(self, sampler: Sampler) -> None:
         """Choose the next tokens by another sampler."""
         self.sampler = sampler
@@ -73,6 +80,25 @@ class Decoder:
         if sampler.repetition_penalty > 1:
             shape = (self.rows, self.model.config.vocab_size)
             self._seen = torch.zeros(shape, dtype=torch.bool, device=self.device)
+
+    @torch.inference_mode()
+    def record(self) -> None:
+        """Get ready for many steps: on a GPU they are recorded, and run by kernels of our own.
+
+        Takes a fraction of a second, or a few where the kernels have never been compiled here.
+        """
+        if self.device.type != "cuda" or self._records:
+            return
+        self._records = True
+        kernels = own_kernels()
+        if kernels is None:
+            return
+        if self.rows == 1 and self.model.config.n_embd <= kernels.WIDEST:
+            self._row = kernels.Row(self.model, self.cache.keys, self.cache.values)
+        for layer in self._layers:
+            layer.attend = kernels.attend
+        if self._replay is None:
+            self._replay = self._recorded()
 
     def write(
         self, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int] | None, steps: int
@@ -169,7 +195,6 @@ class Decoder:
         self._seen = None if self._seen is None else self._seen[places]
         self.lengths = [self.lengths[row] for row in rows]
         self._replay = None
-        self._is_warm = False
 
     def _prefill(self, rows: Sequence[int], input_ids: Tensor) -> Tensor:
         """Let the model read prompts [n, T]; their keys and values go into these rows."""
@@ -203,13 +228,21 @@ class Decoder:
         if self.device.type != "cuda":
             width = max(self.lengths) + 1
             return self._step(width, even=min(self.lengths) + 1 == width)
-        if self._replay is None and self._is_warm:
-            runtime = Runtime(self.device)
-            self._replay = runtime.graphed(lambda: self._step(self.capacity, even=False))
-        if self._replay is not None:
-            return self._replay()
-        self._is_warm = True
-        return self._step(self.capacity, even=False)
+        if not self._records:
+            return self._step(self.capacity, even=False)
+        if self._replay is None:
+            self._replay = self._recorded()
+        return self._replay()
+
+    def _recorded(self) -> Callable[[], Tensor]:
+        """A step that the GPU is given in one go; it is run once before, and that is undone."""
+        changed = [self._ids, self._positions, self._drawn]
+        changed += [] if self._seen is None else [self._seen]
+        before = [tensor.clone() for tensor in changed]
+        self._step(self.capacity, even=False)
+        for tensor, old in zip(changed, before, strict=True):
+            tensor.copy_(old)  # the cache needs no mending: the next step writes the same again
+        return Runtime(self.device).graphed(lambda: self._step(self.capacity, even=False))
 
     def _step(self, width: int, *, even: bool) -> Tensor:
         """Let the model see the chosen tokens, and choose the next ones.
@@ -218,14 +251,10 @@ class Decoder:
             width: Tokens of the cache that are looked at, the new ones included.
             even: Whether all rows are at the same place.
         """
-        h = self.model.transformer
-        x = F.embedding(self._ids.clamp(min=0), h.wte.weight)
-        x = x + F.embedding(self._positions, h.wpe.weight)  # [B, C]
-        mask = None if even else self._mask(width)
-        keys, values = self.cache.keys, self.cache.values
-        for layer, block in enumerate(self._layers):
-            x = block(x, keys[layer], values[layer], self._positions, mask=mask, width=width)
-        logits = self._layers[0].product(self.model.lm_head)(h.ln_f(x))
+        if self._row is not None:
+            logits = self._row(self._ids, self._positions)
+        else:
+            logits = self._logits(width, even=even)
         uniforms = self._uniforms.gather(1, self._drawn[:, None])[:, 0]
         self._ids.copy_(self.sampler.draw(logits, uniforms, seen=self._seen))
         if self._seen is not None:
@@ -234,10 +263,30 @@ class Decoder:
         self._positions.add_(1).clamp_(max=self.capacity - 1)
         return self._ids
 
+    def _logits(self, width: int, *, even: bool) -> Tensor:
+        """[B, V]; the arguments are those of `_step`."""
+        h = self.model.transformer
+        x = F.embedding(self._ids.clamp(min=0), h.wte.weight)
+        x = x + F.embedding(self._positions, h.wpe.weight)  # [B, C]
+        mask = None if even else self._mask(width)
+        keys, values = self.cache.keys, self.cache.values
+        for layer, block in enumerate(self._layers):
+            x = block(x, keys[layer], values[layer], self._positions, mask=mask, width=width)
+        return self._layers[0].product(self.model.lm_head)(h.ln_f(x))
+
     def _mask(self, width: int) -> Tensor:
         """[B, 1, 1, width], True where a row has a token."""
         places = torch.arange(width, device=self.device)
         return (places <= self._positions[:, None])[:, None, None]
+
+
+def own_kernels() -> ModuleType | None:
+    """The kernels written in Triton; None where PyTorch came without it."""
+    try:
+        from minigpt.model import kernels
+    except ImportError:
+        return None
+    return kernels
 
 
 class _Layer:
@@ -246,6 +295,7 @@ class _Layer:
     def __init__(self, block: nn.Module, *, alone: bool) -> None:
         assert isinstance(block, Block)  # a ModuleList forgets what it holds
         self.alone = alone
+        self.attend: Callable[..., Tensor] | None = None
         self.n_head = block.attn.n_head
         self.ln_1, self.ln_2 = block.ln_1, block.ln_2
         self.qkv = self.product(block.attn.qkv_proj)
@@ -286,16 +336,32 @@ class _Layer:
             mask: [B, 1, 1, width], True = may attend; None when all rows are at `width - 1`.
             width: How much of the cache is looked at.
         """
-        B, C = x.shape
-        q, k, v = self.qkv(self.ln_1(x)).view(B, 3, self.n_head, -1).unbind(1)  # [B, H, D]
+        qkv = self.qkv(self.ln_1(x))
+        if self.attend is not None:
+            x = x + self.out(self.attend(qkv, keys, values, positions, torch.empty_like(x)))
+        else:
+            x = x + self.out(self._attended(qkv, keys, values, positions, mask, width))
+        return x + self.down(F.gelu(self.up(self.ln_2(x))))
+
+    def _attended(
+        self,
+        qkv: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        positions: Tensor,
+        mask: Tensor | None,
+        width: int,
+    ) -> Tensor:
+        """[B, 3C] -> [B, C]; the arguments are those of the call."""
+        B = len(qkv)
+        q, k, v = qkv.view(B, 3, self.n_head, -1).unbind(1)  # [B, H, D]
         if mask is None:
             keys[:, :, width - 1], values[:, :, width - 1] = k, v
         else:
-            rows = torch.arange(B, device=x.device)
+            rows = torch.arange(B, device=qkv.device)
             keys[rows, :, positions] = k.to(keys.dtype)
             values[rows, :, positions] = v.to(values.dtype)
         y = F.scaled_dot_product_attention(
             q[:, :, None].to(keys.dtype), keys[:, :, :width], values[:, :, :width], attn_mask=mask
         )
-        x = x + self.out(y.reshape(B, C).to(x.dtype))
-        return x + self.down(F.gelu(self.up(self.ln_2(x))))
+        return y.reshape(B, -1).to(qkv.dtype)

@@ -12,6 +12,8 @@ from minigpt.model.decoder import Decoder
 from minigpt.model.gpt import GPT
 from minigpt.model.sampling import Sampler
 
+WORTH_RECORDING = 64  # prompts; see `Decoder.record`
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -179,6 +181,8 @@ def complete(
         capacity=max(len(each) + limit for each, limit in zip(prompts, limits, strict=True)),
         sampler=sampler,
     )
+    if len(prompts) >= WORTH_RECORDING:
+        decoder.record()
     waiting, free = deque(order), list(reversed(range(decoder.rows)))
     texts: dict[int, _Text] = {}  # by row
     while waiting or texts:
@@ -201,7 +205,7 @@ def complete(
                 free.append(row)
                 decoder.finish(row)
                 yield text.index, Completion(tuple(text.ids), text.stopped, text.halted)
-        if not waiting and texts and 2 * len(texts) <= decoder.rows:
+        if decoder.may_shrink and not waiting and texts and 2 * len(texts) <= decoder.rows:
             decoder.keep(list(texts))
             texts, free = dict(enumerate(texts.values())), []
 

@@ -72,3 +72,29 @@ def test_weights_that_are_no_numbers_are_told() -> None:
         model.transformer.wpe.weight[3:] = float("nan")
     with pytest.raises(CheckpointError, match="damaged"):
         decoder.run(5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_recorded_steps_choose_as_plain_ones_and_as_the_cpu(sampler: Sampler, rows: int) -> None:
+    prompts, seeds = PROMPTS[:rows], range(rows)
+    expected = [alone(prompt, sampler=sampler, seed=i) for i, prompt in enumerate(prompts)]
+    model = sharpen(tiny_model()).cuda()
+    for recorded in (False, True):
+        decoder = Decoder(model, rows=rows, capacity=24, sampler=sampler)
+        if recorded:
+            decoder.record()
+        for _ in range(2):  # a used decoder as well as a new one
+            drawn = decoder.write(prompts, seeds=seeds, steps=10)
+            assert [list(row) for row in zip(*drawn, strict=True)] == expected
+
+
+@pytest.mark.gpu
+def test_a_recorded_decoder_takes_another_sampler() -> None:
+    decoder = Decoder(sharpen(tiny_model()).cuda(), rows=1, capacity=24, sampler=Sampler())
+    decoder.record()
+    for sampler in (Sampler(temperature=0), Sampler(0.7, 5, 1, 1.4), Sampler(top_k=3)):
+        decoder.use(sampler)
+        drawn = decoder.write(PROMPTS[:1], seeds=[3], steps=10)
+        assert [token for (token,) in drawn] == alone(PROMPTS[0], sampler=sampler, seed=3)
