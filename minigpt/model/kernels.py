@@ -14,8 +14,11 @@ from torch import Tensor
 from minigpt.model.gpt import GPT, Block
 
 WIDEST = 4096  # a program holds a whole row of the model's width
-TILE = 8192  # weights that a program holds at a time
-KEYS = 32  # keys that a program of the attention looks at together
+TILE = 8192  # weights that a program holds at a time, at most
+# Measured on an H200 with `base`: rows of a matrix and warps of a program, by the matrix's height;
+# keys that a program of the attention looks at together and its warps, for one text and for many.
+TALL, LOW = (8, 4), (4, 4)
+ALONE, TOGETHER = (128, 8), (64, 4)
 
 
 @triton.jit
@@ -130,6 +133,7 @@ def attend(qkv: Tensor, keys: Tensor, values: Tensor, positions: Tensor, out: Te
         `out`.
     """
     B, H, S, D = keys.shape
+    block, warps = ALONE if B == 1 else TOGETHER
     _attend[(B, H)](
         qkv,
         keys,
@@ -140,8 +144,9 @@ def attend(qkv: Tensor, keys: Tensor, values: Tensor, positions: Tensor, out: Te
         D**-0.5,
         H=H,
         D=D,
-        BLOCK_S=KEYS,
+        BLOCK_S=block,
         BLOCK_D=triton.next_power_of_2(D),
+        num_warps=warps,
     )
     return out
 
@@ -194,8 +199,8 @@ def _run(
     """Overwrite `y` by the product with `x`, or add it to `y`."""
     outputs, inputs = weight.shape
     block = triton.next_power_of_2(inputs)
-    block = block if norm is not None else min(1024, block)
-    rows = max(1, min(8, TILE // block)) if outputs > 1024 else 4
+    rows, warps = TALL if outputs > 1024 else LOW
+    rows = max(1, min(rows, TILE // block))
     _product[(triton.cdiv(outputs, rows),)](
         x,
         weight,
@@ -210,5 +215,6 @@ def _run(
         GELU=gelu,
         ADD=add,
         BLOCK_O=rows,
-        BLOCK_I=block,
+        BLOCK_I=min(block, WIDEST),
+        num_warps=warps,
     )
