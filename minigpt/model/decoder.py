@@ -46,8 +46,8 @@ class Decoder:
         )
         self.lengths = [0] * rows  # where each row stands; those of finished rows mean nothing
         self._ids = torch.zeros(rows, dtype=torch.int64, device=self.device)
-        self._positions = torch.zeros_like(self._ids)
-        self._drawn = torch.zeros_like(self._ids)
+        # Where the newest token of each row stands, and how many were drawn: changed together.
+        self._counts = torch.zeros(2, rows, dtype=torch.int64, device=self.device)
         self._uniforms = torch.zeros(rows, capacity, device=self.device)
         self._seen: Tensor | None = None
         alone = rows == 1 and self.device.type == "cpu"
@@ -67,6 +67,11 @@ class Decoder:
     def run_ahead(self) -> int:
         """Steps that are best done before their tokens are read."""
         return RUN_AHEAD if self.device.type == "cuda" else 1
+
+    @property
+    def _positions(self) -> Tensor:
+        """[B]: where the newest token of each row stands."""
+        return self._counts[0]
 
     @property
     def may_shrink(self) -> bool:
@@ -156,8 +161,7 @@ class Decoder:
         if self._seen is not None and seen is not None:
             self._seen[places] = seen.scatter_(1, chosen.clamp(min=0)[:, None], True)
         self._uniforms[places, :steps] = uniforms
-        self._drawn[places] = 1
-        self._positions[places] = ends
+        self._counts[:, places] = torch.stack([ends, torch.ones_like(ends)])
         self._ids[places] = chosen
         for row, length in zip(rows, lengths, strict=True):
             self.lengths[row] = length
@@ -192,8 +196,8 @@ class Decoder:
         """Go on with these rows only, in this order: finished ones leave."""
         places = torch.tensor(list(rows), device=self.device)
         self.cache.keep(places)
-        self._ids, self._positions = self._ids[places], self._positions[places]
-        self._drawn, self._uniforms = self._drawn[places], self._uniforms[places]
+        self._ids, self._counts = self._ids[places], self._counts[:, places]
+        self._uniforms = self._uniforms[places]
         self._seen = None if self._seen is None else self._seen[places]
         self.lengths = [self.lengths[row] for row in rows]
         self._replay = None
@@ -238,7 +242,7 @@ class Decoder:
 
     def _recorded(self) -> Callable[[], Tensor]:
         """A step that the GPU is given in one go; it is run once before, and that is undone."""
-        changed = [self._ids, self._positions, self._drawn]
+        changed = [self._ids, self._counts]
         changed += [] if self._seen is None else [self._seen]
         before = [tensor.clone() for tensor in changed]
         self._step(self.capacity, even=False)
@@ -257,12 +261,11 @@ class Decoder:
             logits = self._row(self._ids, self._positions)
         else:
             logits = self._logits(width, even=even)
-        uniforms = self._uniforms.gather(1, self._drawn[:, None])[:, 0]
+        uniforms = self._uniforms.gather(1, self._counts[1, :, None])[:, 0]
         self._ids.copy_(self.sampler.draw(logits, uniforms, seen=self._seen))
         if self._seen is not None:
             self._seen.scatter_(1, self._ids.clamp(min=0)[:, None], True)
-        self._drawn.add_(1).clamp_(max=self.capacity - 1)
-        self._positions.add_(1).clamp_(max=self.capacity - 1)
+        self._counts.add_(1).clamp_(max=self.capacity - 1)
         return self._ids
 
     def _logits(self, width: int, *, even: bool) -> Tensor:

@@ -1,5 +1,6 @@
 """From logits to the next id: the one place where answers are drawn."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,17 @@ class Sampler:
         if self.repetition_penalty < 1:
             raise ValueError("repetition_penalty must be >= 1")
 
+    @functools.cached_property
+    def _banned_spans(self) -> list[tuple[int, int]]:
+        """The banned tokens as slices: one operation for neighbours."""
+        spans: list[tuple[int, int]] = []
+        for token in sorted(set(self.banned_ids)):
+            if spans and spans[-1][1] == token:
+                spans[-1] = (spans[-1][0], token + 1)
+            else:
+                spans.append((token, token + 1))
+        return spans
+
     def scores(self, logits: Tensor, *, seen: Tensor | None = None) -> Tensor:
         """The logits after penalty, temperature and cut-offs; tokens that are out have -inf.
 
@@ -86,24 +98,23 @@ class Sampler:
     def draw(self, logits: Tensor, uniforms: Tensor, *, seen: Tensor | None = None) -> Tensor:
         """As `choose`, without waiting for the device: -1 where `choose` would raise."""
         scores, ids = self._candidates(logits, seen)
-        highest, place = scores.max(-1)  # of a row with NaN the highest is NaN
-        if self.temperature > 0:
-            cumulative = scores.softmax(-1).cumsum(-1)
-            total = cumulative[:, -1:]
-            point = torch.minimum(
-                uniforms.to(cumulative)[:, None] * total, torch.nextafter(total, total - total)
-            )
-            place = torch.searchsorted(cumulative, point, right=True)[:, 0]
+        if self.temperature == 0:
+            highest, likeliest = scores.max(-1)  # of a row with NaN the highest is NaN
+            return torch.where(highest.isfinite(), likeliest, -1)
+        cumulative = scores.softmax(-1).cumsum(-1)
+        total = cumulative[:, -1:]  # NaN, if any score is no number
+        point = uniforms[:, None] * total * (1 - torch.finfo(total.dtype).eps)  # below the total
+        place = torch.searchsorted(cumulative, point, right=True)
         if ids is not None:
-            place = ids.gather(1, place[:, None].clamp(max=ids.shape[1] - 1))[:, 0]
-        return torch.where(highest.isfinite(), place, -1)
+            place = ids.gather(1, place.clamp(max=ids.shape[1] - 1))
+        return torch.where(total.isnan(), -1, place)[:, 0]
 
     def _candidates(self, logits: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The scores of the tokens that may be chosen, and their ids; None when all are there."""
         precise = torch.float32 if logits.device.type == "mps" else torch.float64
         scores = logits.to(torch.promote_types(logits.dtype, torch.float32), copy=True)
-        for token in self.banned_ids:
-            scores[:, token] = float("-inf")
+        for first, end in self._banned_spans:
+            scores[:, first:end] = float("-inf")
         if seen is not None and self.repetition_penalty > 1:
             # Keskar et al. 2019, "CTRL", section 4.1; negative scores are multiplied instead.
             factor = self.repetition_penalty
@@ -115,7 +126,7 @@ class Sampler:
         if 0 < self.top_k < scores.shape[1]:
             # In the order of the vocabulary: two tokens that change places by rounding, as another
             # way to compute the logits may bring about, then change nothing.
-            ids = scores.topk(self.top_k).indices.sort().values
+            ids = scores.topk(self.top_k, sorted=False).indices.sort().values
             scores = scores.gather(1, ids)
         scores = scores.to(precise)
         scores -= scores.amax(-1, keepdim=True)  # a tiny temperature must not give inf - inf

@@ -98,6 +98,19 @@ class ChatSession:
             self._set_seed(settings.seed)
         self._apply(settings)
 
+    def warm_up(self) -> None:
+        """Do now, while nobody waits, what would keep the first answer waiting.
+
+        Raises:
+            CheckpointError: The model's weights are no numbers.
+            DeviceError: The device is out of memory.
+        """
+        with self.runtime.memory_guard(MEMORY_HINT):
+            self._decoder.record()
+            steps = min(2, self.context_length - 1)
+            for _ in self._decoder.write([[SEP_ID]], seeds=[0], steps=steps):
+                pass
+
     @property
     def is_greedy(self) -> bool:
         """Whether a question has one answer only, whatever the seed."""
