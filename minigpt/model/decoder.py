@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from minigpt.model.cache import KVCache
 from minigpt.model.gpt import GPT, Block
-from minigpt.model.runtime import Runtime
+from minigpt.model.runtime import Runtime, one_thread
 from minigpt.model.sampling import Sampler, check_chosen, draw_uniforms
 
+SMALL = 5_000_000  # weights of the blocks that are read as fast by one thread as by two
 RUN_AHEAD = 8  # steps that a GPU is given before its tokens are read
 
 
@@ -51,6 +52,7 @@ class Decoder:
         self._uniforms = torch.zeros(rows, capacity, device=self.device)
         self._seen: Tensor | None = None
         alone = rows == 1 and self.device.type == "cpu"
+        self._one_thread = alone and model.config.block_matrix_parameters < SMALL
         self._layers = [_Layer(block, alone=alone) for block in model.transformer.blocks]
         self._output = self._layers[0].product(model.lm_head)
         self._row: Callable[[Tensor, Tensor], Tensor] | None = None
@@ -150,7 +152,8 @@ class Decoder:
         padded = [[*prompt, *[0] * (width - len(prompt))] for prompt in prompts]  # never seen
         input_ids = torch.tensor(padded, device=self.device)
         ends = torch.tensor(lengths, device=self.device)
-        hidden = self._prefill(rows, input_ids)
+        with one_thread(self._one_thread):
+            hidden = self._prefill(rows, input_ids)
         last = hidden[torch.arange(len(ends), device=self.device), ends - 1]
         places = torch.tensor(list(rows), device=self.device)
         uniforms = self._draw_uniforms(seeds, len(rows), steps)
@@ -179,9 +182,10 @@ class Decoder:
             CheckpointError: The model gives no number.
         """
         trail = []
-        for _ in range(steps):
-            trail.append(self._advance().clone())
-            self.lengths = [min(length + 1, self.capacity - 1) for length in self.lengths]
+        with one_thread(self._one_thread):
+            for _ in range(steps):
+                trail.append(self._advance().clone())
+                self.lengths = [min(length + 1, self.capacity - 1) for length in self.lengths]
         tokens: list[list[int]] = torch.stack(trail).tolist()
         for ids in tokens:
             check_chosen(ids)

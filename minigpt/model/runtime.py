@@ -199,6 +199,20 @@ class Runtime:
             raise DeviceError(f"{self.device}: out of memory", hint=hint) from error
 
 
+@contextlib.contextmanager
+def one_thread(wanted: bool) -> Iterator[None]:
+    """A context in which a CPU works alone, if that is wanted, where others would be waited for."""
+    threads = torch.get_num_threads()
+    if not wanted or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _keep_freed_memory() -> None:
     """Let glibc keep what a step frees: the next step needs it, and fresh pages are dear."""
     trim_threshold, mmap_threshold = -1, -3  # glibc's malloc.h

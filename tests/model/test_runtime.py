@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from minigpt.errors import DeviceError
-from minigpt.model.runtime import TOKENS_WORTH_COMPILING, Runtime
+from minigpt.model.runtime import TOKENS_WORTH_COMPILING, Runtime, one_thread
 from minigpt.settings import RuntimeSettings
 from tests.tiny import snapshot, tiny_model
 
@@ -181,3 +181,15 @@ def test_number_of_a_missing_gpu_is_an_error() -> None:
     count = torch.cuda.device_count()
     with pytest.raises(DeviceError, match=f"has {count} CUDA device"):
         resolve(device=f"cuda:{count}")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_one_thread_is_for_a_while(wanted: bool) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread(wanted):
+            assert torch.get_num_threads() == (1 if wanted else 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
