@@ -205,8 +205,8 @@ class EvalSettings(Section):
     """Measure a seeded sample of this many pairs; 0 measures all."""
     generate: bool = True
     """Also let the model answer every question, and score the answers."""
-    batch_size: PositiveInt = 64
-    """Pairs per forward pass; the figures do not depend on it."""
+    batch_size: NonNegativeInt = 0
+    """Pairs at once; the figures do not depend on it. 0 suits the device."""
     max_new_tokens: PositiveInt = 128
     """Longest generated answer, in tokens."""
     samples: NonNegativeInt = 3

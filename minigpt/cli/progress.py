@@ -13,6 +13,7 @@ from minigpt.cli.text import duration, safe
 from minigpt.events import Event, Progress, SampleAnswer, StepDone, TrainingStarted, Validated
 
 SECONDS_BETWEEN_LINES = 5.0
+SECONDS_TO_FORETELL = 2.0
 
 
 class ProgressLine:
@@ -25,6 +26,8 @@ class ProgressLine:
         self._task = TaskID(0)
         self._title = ""
         self._next_line = 0.0
+        self._began = 0.0
+        self._done = 0
 
     def update(self, event: Event) -> None:
         """Show one event."""
@@ -35,9 +38,12 @@ class ProgressLine:
                 title = f"epoch {event.epoch}/{event.epochs}"
                 self._advance(title, event.step, event.steps, _step(event))
             case Progress():
-                if event.task != self._title:  # a short task needs no line at all
-                    self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-                self._advance(event.task, event.done, event.total, event.unit)
+                if event.task != self._title or event.done < self._done:
+                    self._began = time.monotonic()
+                    # A short task needs no line at all.
+                    self._next_line = self._began + SECONDS_BETWEEN_LINES
+                self._done = event.done
+                self._advance(event.task, event.done, event.total, self._detail(event))
             case Validated():
                 self._print(_validated(event))
                 for sample in event.samples:
@@ -48,6 +54,14 @@ class ProgressLine:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def _detail(self, event: Progress) -> str:
+        """The unit, and the time left where it can be foretold."""
+        elapsed = time.monotonic() - self._began
+        if elapsed < SECONDS_TO_FORETELL or not 0 < event.done < event.total:
+            return event.unit
+        left = elapsed / event.done * (event.total - event.done)
+        return f"{event.unit} {duration(left)} left".lstrip()
 
     def _print(self, line: Text) -> None:
         self._console.print(line, soft_wrap=not self._animated)

@@ -185,7 +185,9 @@ class Decoder:
         with one_thread(self._one_thread):
             for _ in range(steps):
                 trail.append(self._advance().clone())
-                self.lengths = [min(length + 1, self.capacity - 1) for length in self.lengths]
+                if self.device.type != "cuda":  # there, it is always looked at the whole cache
+                    last = self.capacity - 1
+                    self.lengths = [min(length + 1, last) for length in self.lengths]
         tokens: list[list[int]] = torch.stack(trail).tolist()
         for ids in tokens:
             check_chosen(ids)

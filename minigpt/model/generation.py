@@ -223,6 +223,9 @@ class _Text:
         self, tokens: Sequence[int], stop: int, halt: Callable[[Sequence[int]], bool] | None
     ) -> bool:
         """Take the next tokens, and tell whether the answer ends among them."""
+        if halt is None and stop not in tokens and len(self.ids) + len(tokens) < self.limit:
+            self.ids += tokens
+            return False
         for token in tokens:
             if token == stop:
                 self.stopped = True

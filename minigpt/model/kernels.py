@@ -18,7 +18,7 @@ TILE = 8192  # weights that a program holds at a time, at most
 # Measured on an H200 with `base`: rows of a matrix and warps of a program, by the matrix's height;
 # keys that a program of the attention looks at together and its warps, for one text and for many.
 TALL, LOW = (8, 8), (4, 4)
-ALONE, TOGETHER = (128, 8), (32, 2)
+ALONE, TOGETHER = (128, 8), (16, 1)
 
 
 @triton.jit

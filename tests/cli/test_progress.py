@@ -81,7 +81,7 @@ def test_without_a_terminal_a_short_task_is_not_told(monkeypatch: pytest.MonkeyP
     assert stream.getvalue() == ""
     now[0] += SECONDS_BETWEEN_LINES
     console.report(Progress("validate", 3, 9, "batches"))
-    assert stream.getvalue() == "validate  3/9  batches\n"
+    assert stream.getvalue() == "validate  3/9  batches 10 s left\n"
 
 
 def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,3 +140,21 @@ def test_work_goes_on_when_the_reader_of_stderr_went_away(monkeypatch: pytest.Mo
             raise BrokenPipeError
 
     stderr_after(EVENTS, monkeypatch, Gone())
+
+
+def test_the_time_left_is_foretold_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    console = Console()
+    for done in (0, 10, 20, 30):
+        console.report(Progress("answer", done, 100, "questions"))
+        now[0] += SECONDS_BETWEEN_LINES + 1
+    console.report(Progress("answer", 5, 10, "questions"))  # another task of the same name
+    console.close()
+    assert stream.getvalue().splitlines() == [
+        "answer  10/100  questions 54 s left",
+        "answer  20/100  questions 48 s left",
+        "answer  30/100  questions 42 s left",
+    ]
