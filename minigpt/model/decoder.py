@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from minigpt.model.cache import KVCache
 from minigpt.model.gpt import GPT, Block
-from minigpt.model.runtime import Runtime, one_thread
+from minigpt.model.runtime import Runtime, cache_dtype, one_thread
 from minigpt.model.sampling import Sampler, check_chosen, draw_uniforms
 
 SMALL = 5_000_000  # weights of the blocks that are read as fast by one thread as by two
@@ -37,13 +37,12 @@ class Decoder:
         self.sampler = sampler
         self.device = weight.device
         self.capacity = capacity
-        # The cache is float32 on a CPU: attention of one query in bfloat16 is several times slower.
         self.cache = KVCache(
             model.config,
             batch_size=rows,
             capacity=capacity,
             device=self.device,
-            dtype=torch.float32 if self.device.type == "cpu" else weight.dtype,
+            dtype=cache_dtype(weight, rows=rows),
         )
         self.lengths = [0] * rows  # where each row stands; those of finished rows mean nothing
         self._ids = torch.zeros(rows, dtype=torch.int64, device=self.device)

@@ -221,6 +221,18 @@ def one_thread(wanted: bool) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def cache_dtype(weight: Tensor, *, rows: int) -> torch.dtype:
+    """The number format of keys and values for a model with such weights.
+
+    On a CPU it is float32, as attention of one query in bfloat16 is several times slower; but where
+    there are tiles (AMX), many queries gain a fifth from bfloat16.
+    """
+    tiles = getattr(torch.cpu, "_is_amx_tile_supported", bool)
+    if weight.device.type == "cpu" and not (rows > 1 and tiles()):
+        return torch.float32
+    return weight.dtype
+
+
 def _keep_freed_memory() -> None:
     """Let glibc keep what a step frees: the next step needs it, and fresh pages are dear."""
     trim_threshold, mmap_threshold = -1, -3  # glibc's malloc.h

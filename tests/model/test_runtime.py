@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from minigpt.errors import DeviceError
-from minigpt.model.runtime import TOKENS_WORTH_COMPILING, Runtime, one_thread
+from minigpt.model.runtime import TOKENS_WORTH_COMPILING, Runtime, cache_dtype, one_thread
 from minigpt.settings import RuntimeSettings
 from tests.tiny import snapshot, tiny_model
 
@@ -193,3 +193,23 @@ def test_one_thread_is_for_a_while(wanted: bool) -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rows", "tiles", "expected"),
+    [
+        (torch.bfloat16, 1, True, torch.float32),
+        (torch.bfloat16, 2, False, torch.float32),
+        (torch.bfloat16, 2, True, torch.bfloat16),
+        (torch.float32, 2, True, torch.float32),
+    ],
+)
+def test_a_cpu_keeps_keys_in_the_format_that_it_attends_in_fastest(
+    dtype: torch.dtype,
+    rows: int,
+    tiles: bool,
+    expected: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert cache_dtype(torch.zeros(1, dtype=dtype), rows=rows) is expected
