@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from minigpt.model.config import GPTConfig
-from minigpt.model.decoder import Decoder, own_kernels
+from minigpt.model.decoder import Decoder
 from minigpt.model.gpt import GPT
+from minigpt.model.newest import own_kernels
 from minigpt.model.sampling import Sampler
 from tests.tiny import random_ids, sharpen
 
@@ -28,11 +29,9 @@ def test_our_kernels_give_the_logits_of_the_plain_step(
         if recorded:
             decoder.record()
         decoder.admit(range(rows), prompts, seeds=None, steps=9)
-        decoder._ids.fill_(5)
-        if recorded and rows == 1:
-            assert decoder._row is not None
-            logits.append(decoder._row(decoder._ids, decoder._positions))
-        else:
-            logits.append(decoder._logits(80, even=False))
+        ids = torch.full((rows,), 5, device="cuda")
+        step = decoder._newest
+        assert (step._row is not None) == (recorded and rows == 1)
+        logits.append(step(ids, decoder._positions, width=80, even=False))
     plain, ours = logits
     assert (ours - plain).abs().max() < bound * plain.abs().max()
