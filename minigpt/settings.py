@@ -213,8 +213,8 @@ class EvalSettings(Section):
     """Measure a seeded sample of this many pairs; 0 measures all."""
     generate: bool = True
     """Also let the model answer every question, and score the answers."""
-    batch_size: PositiveInt = 64
-    """Pairs per forward pass; the figures do not depend on it."""
+    batch_size: NonNegativeInt = 0
+    """Pairs at once; the figures do not depend on it. 0 suits the device."""
     max_new_tokens: PositiveInt = 128
     """Longest generated answer, in tokens."""
     samples: NonNegativeInt = 3
@@ -277,6 +277,8 @@ class RuntimeSettings(Section):
     """Number format of the arithmetic; auto trains in bfloat16 where that is sound and fast."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the model's blocks before training; auto does on a GPU if the run is long enough."""
+    quantize: Literal["none", "int8", "int4"] = "none"
+    """Bits of a weight while answering: fewer are read faster on a CPU, and cost some quality."""
 
 
 class Settings(Section):

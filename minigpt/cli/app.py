@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LINES = ("data.strict", "data.question_key", "data.answer_key")
 DEVICE = ("runtime.device", "runtime.dtype")
+ANSWERING = (*DEVICE, "runtime.quantize")
 
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs with other content.")]
 OptionalFile = Annotated[
@@ -134,7 +135,17 @@ def stats(
     """,
 )
 @with_settings(
-    *("train", "model", "runtime", "data.source", "data.train", "data.val", "data.vocab", *LINES),
+    *(
+        "train",
+        "model",
+        *DEVICE,
+        "runtime.compile",
+        "data.source",
+        "data.train",
+        "data.val",
+        "data.vocab",
+        *LINES,
+    ),
     names={"data.train": "--train-data", "data.val": "--val-data"},
 )
 def train(
@@ -181,7 +192,7 @@ def train(
     minigpt eval --no-generate --fail-under loss_answer=2.5
     """,
 )
-@with_settings("eval", "data.train", *DEVICE, *LINES, names={"data.train": "--train-data"})
+@with_settings("eval", "data.train", *ANSWERING, *LINES, names={"data.train": "--train-data"})
 def evaluate(
     settings: Settings, console: "Console", file: OptionalFile = None, force: Force = False
 ) -> None:
@@ -207,7 +218,7 @@ def evaluate(
     minigpt chat 你好 --attention looked.png    # where the model looked
     """,
 )
-@with_settings("chat", *DEVICE, "data.question_key", "data.answer_key")
+@with_settings("chat", *ANSWERING, "data.question_key", "data.answer_key")
 def chat(
     settings: Settings,
     console: "Console",

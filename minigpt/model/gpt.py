@@ -5,11 +5,13 @@ V vocab_size.
 """
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from minigpt.model.cache import KVCache
 from minigpt.model.config import GPTConfig
@@ -243,6 +245,29 @@ class GPT(nn.Module):
             self.hidden_states(input_ids, positions=positions, segment_ids=segment_ids, cache=cache)
         )
         return logits
+
+
+def shapes_of(config: GPTConfig) -> GPT:
+    """A GPT whose weights have shapes and types, and no numbers yet."""
+    with torch.device("meta"), _Undrawn():
+        return GPT(config)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of weights: without numbers it would only import the compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function gives
+        """Call the function, unless it draws."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return kwargs.get("tensor", args[0] if args else None)
+        return func(*args, **kwargs)
 
 
 def attention_mask(
