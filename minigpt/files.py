@@ -7,11 +7,11 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from minigpt.errors import MiniGPTError, OutputError
+from minigpt.errors import MiniGPTError, OutputError, SettingsError
 
 Status = Literal["written", "unchanged"]
 Step = Literal[
@@ -222,7 +222,9 @@ def output_error(path: Path, error: OSError) -> OutputError:
     )
 
 
-def check_input(path: Path, *, error: type[MiniGPTError], what: str, hint: str = "") -> None:
+def check_input(
+    path: Path, *, error: type[MiniGPTError], what: str, hint: str = "", most: int = 0
+) -> None:
     """Refuse, before it is opened, an input that is not a readable regular file.
 
     Args:
@@ -230,14 +232,40 @@ def check_input(path: Path, *, error: type[MiniGPTError], what: str, hint: str =
         error: The class to raise; its exit code is the input's.
         what: What the file should be ("the vocabulary"), for the message.
         hint: What to type when it is missing.
+        most: Bytes that it may have; 0 is any number.
     """
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the name
         reason = getattr(cause, "strerror", "") or str(cause)
         raise error(f"{path}: cannot read {what}: {reason}", hint=hint) from cause
-    if not stat.S_ISREG(mode):
-        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise error(f"{path}: cannot read {what}: it is {kind}", hint=hint)
     if not os.access(path, os.R_OK):
         raise error(f"{path}: cannot read {what}: Permission denied", hint=hint)
+    if most and status.st_size > most:
+        raise error(
+            f"{path}: cannot read {what}: {status.st_size:,} bytes, at most {most:,} make sense",
+            hint=hint,
+        )
+
+
+def check_distinct(output: Path, inputs: Iterable[Path], *, what: str, option: str) -> None:
+    """Refuse, even with --force, an output that would take the place of an input.
+
+    Args:
+        output: Where something is to be written.
+        inputs: What is read, or a directory with it; links to them count as well.
+        what: What would be written ("the report").
+        option: What names another place.
+
+    Raises:
+        SettingsError: The output is one of the inputs.
+    """
+    for path in inputs:
+        if same_file(output, path):
+            raise SettingsError(
+                f"{output}: {what} would replace what it is made from",
+                hint=f"name another file with {option}",
+            )

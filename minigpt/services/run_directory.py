@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from minigpt.errors import CheckpointError, OutputError, SettingsError
 from minigpt.files import (
     append_line,
     atomic_path,
+    check_distinct,
     check_input,
     lock,
     make_directory,
@@ -85,6 +86,18 @@ class RunDirectory:
                 f"{self.path}: holds {', '.join(others)}, not from a run",
                 hint="--run-dir DIR names another directory, --force replaces what is in the way",
             )
+
+    def check_apart_from(self, inputs: Iterable[Path]) -> None:
+        """Refuse a run that would write over, or remove, what it is made from.
+
+        Raises:
+            SettingsError: One of the inputs stands where a file of the run does.
+        """
+        inputs = [*inputs]
+        below = [parent for path in inputs for parent in path.parents]
+        for name in (BEST, LAST, *OWN):
+            within = below if name == EVENTS else []
+            check_distinct(self.path / name, inputs + within, what="the run", option="--run-dir")
 
     def _files_of_others(self) -> list[str]:
         """What stands where a run's files would, in a directory that was not a run's."""

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.corpus.vocab import SPECIAL_TOKENS, Vocab, choose_characters, count_characters
-from minigpt.errors import SettingsError
 from minigpt.events import Report, ignore
-from minigpt.files import Status, same_file, write_file
+from minigpt.files import Status, check_distinct, write_file
 from minigpt.services.read import read_data
 from minigpt.settings import Settings
 
@@ -62,11 +61,7 @@ def build_vocabulary(
         (36, 'unchanged')
     """
     data = settings.data
-    if same_file(data.source, data.vocab):
-        raise SettingsError(
-            f"{data.vocab}: the vocabulary would replace the data it is built from",
-            hint="name another file with --output",
-        )
+    check_distinct(data.vocab, [data.source], what="the vocabulary", option="--output")
     file = read_data(data.source, data, report)
     counts = count_characters(file.pairs)
     characters = choose_characters(

@@ -77,10 +77,16 @@ class TrainState:
         """The state that `to_json` gave.
 
         Raises:
-            TypeError: Values are missing or not expected.
+            TypeError: Values are missing or not expected, or of another type.
         """
         known: dict[str, Any] = {k: math.inf if v is None else v for k, v in values.items()}
-        return cls(**known)
+        state = cls(**known)
+        for field in dataclasses.fields(cls):
+            value = known.get(field.name, field.default)
+            kinds = (int,) if field.type is int else (int, float)
+            if type(value) not in kinds or not value >= 0:
+                raise TypeError(f"{field.name} = {value!r}")
+        return state
 
 
 class Recorder(Protocol):
