@@ -102,7 +102,7 @@ def show_stats(
     Raises:
         DataError: The file cannot be read or has no valid pair.
         VocabError: The vocabulary is missing or damaged.
-        SettingsError: A picture is wanted and cannot be drawn, or would replace what it is made from.
+        SettingsError: A picture cannot be drawn, or would replace what it is made from.
         OutputError: The picture cannot be written, or is another one and `force` is not given.
 
     Example:
