@@ -79,10 +79,16 @@ def fail_at(count: int, number: int) -> Callable[[files.Step, Path], None]:
 
 def call(root: Path, arguments: Sequence[str]) -> tuple[int, str]:
     """Run the command line in `root`: its exit code, and what it said on stderr."""
+    code, _, said = call_for_all(root, arguments)
+    return code, said
+
+
+def call_for_all(root: Path, arguments: Sequence[str]) -> tuple[int, str, str]:
+    """Run the command line in `root`: its exit code, stdout and stderr."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.chdir(root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = minigpt(list(arguments))
-    return code, err.getvalue()
+    return code, out.getvalue(), err.getvalue()
 
 
 def prepare(root: Path) -> Path:
