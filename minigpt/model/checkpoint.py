@@ -27,6 +27,7 @@ from minigpt.model.location import LAST, TRAIN_HINT, resolve_checkpoint
 from minigpt.settings import Length
 
 FORMAT = 1
+MOST_HEADER_BYTES = 100_000_000  # as safetensors has it
 TRAINING = "training/"  # prefix of the tensors that only a resumed run needs
 TIED = "lm_head.weight"  # not stored: it is transformer.wte.weight
 
@@ -219,10 +220,19 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _opened(path: Path) -> Iterator[Any]:
     """The file, opened once: a run that replaces it meanwhile does not mix two checkpoints."""
     try:
+        _check_header_length(path)
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _check_header_length(path: Path) -> None:
+    """Look at the one length that stands first, before the whole file is mapped to memory."""
+    with path.open("rb") as file:
+        stated = int.from_bytes(file.read(8), "little")
+    if not 0 < stated <= min(MOST_HEADER_BYTES, path.stat().st_size - 8):
+        raise ValueError(f"a header of {stated:,} bytes")
 
 
 def _metadata(path: Path, file: Any) -> dict[str, str]:  # noqa: ANN401 - has no public type

@@ -66,6 +66,16 @@ class Bomb:
         return (Path.touch, (Path("pwned"),))
 
 
+def hollow(size: int, begin: bytes = b"") -> Callable[[Path], object]:
+    """Makes a file of that many bytes, all but the first of them NUL, that takes no disk."""
+
+    def make(root: Path) -> None:
+        (root / "hostile").write_bytes(begin)
+        os.truncate(root / "hostile", size)
+
+    return make
+
+
 def content(data: bytes) -> Callable[[Path], object]:
     """Makes the file `hostile`."""
     return lambda root: (root / "hostile").write_bytes(data)
@@ -113,6 +123,7 @@ def data_cases() -> Iterator[Case]:
     }
     for name, (data, words) in alone.items():
         yield Case(f"data: {name}", content(data), VOCAB, 3, words)
+    yield Case("data: one line of 200 MB", hollow(200 << 20, b'{"a": "'), VOCAB, 3, "too long")
     beside: dict[str, tuple[bytes, str]] = {
         "invalid UTF-8": (b'{"question": "\xff", "answer": "b"}', "not UTF-8"),
         "overlong UTF-8": (b'{"question": "\xc0\xaf", "answer": "b"}', "not UTF-8"),
@@ -180,6 +191,7 @@ def vocabulary_cases() -> Iterator[Case]:
     }
     for name, data in contents.items():
         yield Case(f"vocabulary: {name}", content(data), STATS, 4, "hostile: not a vocabulary")
+    yield Case("vocabulary: a terabyte", hollow(2**40), STATS, 4, "at most")
 
 
 def zipped(data: bytes) -> bytes:
@@ -281,6 +293,10 @@ def checkpoint_cases() -> Iterator[Case]:
         yield Case(f"checkpoint: {name}", changed(metadata), LOAD, 4, words)
     for sizes in ({"n_layer": 1_000}, {"n_embd": 65_536, "n_head": 1}, {"block_size": 65_536}):
         yield Case(f"checkpoint: {sizes} in a small file", resized(sizes), LOAD, 4, "damaged")
+    yield Case("checkpoint: a terabyte", hollow(2**40), LOAD, 4, "damaged")
+    yield Case(
+        "checkpoint: a terabyte of header", hollow(2**40, b"\0" * 5 + b"\1"), LOAD, 4, "damaged"
+    )
     yield Case("checkpoint: cut short", cut, LOAD, 4, "damaged")
     yield Case("checkpoint: a flipped bit", flipped, LOAD, 4, "sha256 does not match")
     yield Case("checkpoint: a weight that is NaN", no_number, LOAD, 4, "not numbers")
@@ -425,6 +441,7 @@ def settings_cases() -> Iterator[Case]:
     command = ("vocab", "data.jsonl", "--config", "hostile")
     for name, (data, words) in contents.items():
         yield Case(f"settings: {name}", content(data), command, 2, words)
+    yield Case("settings: a terabyte", hollow(2**40), command, 2, "at most")
 
 
 def place_cases() -> Iterator[Case]:
