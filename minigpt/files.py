@@ -1,16 +1,32 @@
 """Files that are written whole or not at all, and inputs that are checked before opening."""
 
 import contextlib
+import errno
 import os
+import re
 import stat
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from minigpt.errors import MiniGPTError, OutputError
+from minigpt.errors import MiniGPTError, OutputError, SettingsError
 
 Status = Literal["written", "unchanged"]
+Step = Literal[
+    "make directory", "create", "write", "flush", "permit", "replace", "flush directory", "append"
+]
+
+_UNFINISHED = ".unfinished"
+
+
+def _nothing(step: Step, path: Path) -> None:
+    """Write as usual."""
+
+
+before_step: Callable[[Step, Path], None] = _nothing
+"""Called before each step that changes the disk: the tests fail, or end the process, here."""
 
 _COMPARED_AT_ONCE = 1 << 20  # bytes
 
@@ -20,27 +36,40 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A new file beside `path` that takes its place, durably, when the block ends well.
 
     The file is flushed, fsynced and renamed over `path`, then the directory is fsynced: a kill at
-    any moment leaves the previous file or the new one. A symbolic link is written through.
-    When the block removes the new file, nothing changes.
+    any moment leaves the previous file or the new one. A symbolic link is written through. What a
+    killed process left beside `path` is removed. When the block removes the new file, nothing
+    changes.
 
     Raises:
         OutputError: The directory or the file cannot be written.
     """
     target = Path(os.path.realpath(path))
     temporary: Path | None = None
+    descriptor = -1
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(target.parent)
         if target.exists() and not target.is_file():
             raise OutputError(f"{path}: is not a regular file", hint="name another output file")
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(descriptor)
+        remove_unfinished(target)
+        before_step("create", target)
+        descriptor, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}.", suffix=_UNFINISHED
+        )
         temporary = Path(name)
+        if sys.platform == "win32":  # which replaces no file that is open
+            os.close(descriptor)
+            descriptor = -1
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            lock(descriptor)
+        before_step("write", temporary)
         yield temporary
         if temporary.exists():
             _publish(temporary, target)
     except OSError as error:
         raise output_error(path, error) from error
     finally:
+        if descriptor >= 0:
+            os.close(descriptor)
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -48,10 +77,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _publish(temporary: Path, target: Path) -> None:
     mode = target.stat().st_mode if target.exists() else 0o666 & ~_umask()
+    before_step("flush", temporary)
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
+    before_step("permit", temporary)
     temporary.chmod(stat.S_IMODE(mode))
+    before_step("replace", target)
     temporary.replace(target)
+    before_step("flush directory", target.parent)
     if os.name == "posix":
         directory = os.open(target.parent, os.O_RDONLY)
         try:
@@ -64,6 +97,76 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, where they are missing."""
+    if not path.is_dir():
+        before_step("make directory", path)
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def remove_unfinished(target: Path) -> None:
+    """Remove what processes that were killed while they wrote `target` have left beside it."""
+    pattern = re.compile(re.escape(f".{target.name}.") + r"\w+" + re.escape(_UNFINISHED))
+    with contextlib.suppress(OSError):
+        for path in target.parent.iterdir():
+            if pattern.fullmatch(path.name) and not _is_being_written(path):
+                path.unlink(missing_ok=True)
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether the process that made this file is still at it."""
+    if sys.platform == "win32":
+        return True
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        return not lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor: int) -> bool:
+    """Keep others from locking the same file, until it is closed or this process ends.
+
+    Returns:
+        Whether no other process has it; always True on Windows.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line at the end of a file, the whole of it or, if that fails, nothing.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: is not a regular file", hint="name another output file")
+        before_step("append", path)
+        with path.open("ab", buffering=0) as file:
+            size = file.tell()
+            data = f"{line}\n".encode()
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(size)
+                raise
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def write_file(path: Path, data: bytes, *, force: bool = False) -> Status:
@@ -138,7 +241,9 @@ def output_error(path: Path, error: OSError) -> OutputError:
     )
 
 
-def check_input(path: Path, *, error: type[MiniGPTError], what: str, hint: str = "") -> None:
+def check_input(
+    path: Path, *, error: type[MiniGPTError], what: str, hint: str = "", most: int = 0
+) -> None:
     """Refuse, before it is opened, an input that is not a readable regular file.
 
     Args:
@@ -146,14 +251,40 @@ def check_input(path: Path, *, error: type[MiniGPTError], what: str, hint: str =
         error: The class to raise; its exit code is the input's.
         what: What the file should be ("the vocabulary"), for the message.
         hint: What to type when it is missing.
+        most: Bytes that it may have; 0 is any number.
     """
     try:
-        mode = path.stat().st_mode
-    except OSError as cause:
-        reason = cause.strerror or str(cause)
+        status = path.stat()
+    except (OSError, ValueError) as cause:  # ValueError: a NUL in the name
+        reason = getattr(cause, "strerror", "") or str(cause)
         raise error(f"{path}: cannot read {what}: {reason}", hint=hint) from cause
-    if not stat.S_ISREG(mode):
-        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise error(f"{path}: cannot read {what}: it is {kind}", hint=hint)
     if not os.access(path, os.R_OK):
         raise error(f"{path}: cannot read {what}: Permission denied", hint=hint)
+    if most and status.st_size > most:
+        raise error(
+            f"{path}: cannot read {what}: {status.st_size:,} bytes, at most {most:,} make sense",
+            hint=hint,
+        )
+
+
+def check_distinct(output: Path, inputs: Iterable[Path], *, what: str, option: str) -> None:
+    """Refuse, even with --force, an output that would take the place of an input.
+
+    Args:
+        output: Where something is to be written.
+        inputs: What is read, or a directory with it; links to them count as well.
+        what: What would be written ("the report").
+        option: What names another place.
+
+    Raises:
+        SettingsError: The output is one of the inputs.
+    """
+    for path in inputs:
+        if same_file(output, path):
+            raise SettingsError(
+                f"{output}: {what} would replace what it is made from",
+                hint=f"name another file with {option}",
+            )

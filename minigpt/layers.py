@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from minigpt.errors import SettingsError
+from minigpt.files import check_input
 from minigpt.settings import Settings
 
 DEFAULT_CONFIG = Path("minigpt.toml")
 ENV_PREFIX = "MINIGPT_"
+MOST_BYTES = 1 << 20  # of a settings file
 
 Layer = Mapping[str, Mapping[str, Any]]
 Table = TypeVar("Table", bound=BaseModel)
@@ -41,7 +43,7 @@ def load_settings(
         >>> settings.train.epochs, settings.origin("train", "epochs")
         (3, 'option')
     """
-    if config is None and DEFAULT_CONFIG.exists():
+    if config is None and os.path.lexists(DEFAULT_CONFIG):
         config = DEFAULT_CONFIG
     layers: list[tuple[str, Layer]] = []
     if config is not None:
@@ -88,6 +90,8 @@ def _origin(layer: str, table: str, key: str, option_names: Mapping[str, str]) -
 
 
 def _read_toml(path: Path) -> Layer:
+    hint = "name an existing TOML file with --config, or leave the option out"
+    check_input(path, error=SettingsError, what="the settings", hint=hint, most=MOST_BYTES)
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -95,9 +99,9 @@ def _read_toml(path: Path) -> Layer:
         reason = error.strerror or str(error)
         raise SettingsError(
             f"{path}: cannot read the settings: {reason}",
-            hint="name an existing TOML file with --config, or leave the option out",
+            hint=hint,
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, UTF-8, or a number of many digits
         raise SettingsError(
             f"{path}: not valid TOML: {error}", hint="correct the file at that place"
         ) from error

@@ -44,6 +44,13 @@ class Section(BaseModel):
         validate_default=True,
     )
 
+    @field_validator("*")
+    @classmethod
+    def _no_nul(cls, value: object) -> object:
+        if isinstance(value, str | Path) and "\0" in str(value):
+            raise ValueError("no name or text may hold a NUL character")
+        return value
+
 
 def _picture(name: str) -> str:
     if name and Path(name).suffix.lower() not in {".png", ".svg", ".pdf"}:

@@ -24,7 +24,7 @@ ALLOWED = {
     "events": set[str](),
     "files": {"errors"},
     "settings": {"errors"},
-    "layers": {"errors", "settings"},
+    "layers": {"errors", "files", "settings"},
     "corpus": {"errors", "events", "files"},
     "model": {"errors", "events", "files", "settings", "corpus.vocab"},
     "training": {"errors", "events", "settings", "model", "corpus"},

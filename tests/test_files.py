@@ -6,6 +6,7 @@ import pytest
 
 from minigpt.errors import CheckpointError, OutputError
 from minigpt.files import (
+    append_line,
     atomic_path,
     check_input,
     check_output,
@@ -222,3 +223,55 @@ def test_input_without_permission_is_refused(path: Path) -> None:
 def test_link_to_a_file_is_an_input(path: Path) -> None:
     (path.parent / "link").symlink_to("file")
     check(path.parent / "link")
+
+
+@POSIX
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(
+    path: Path,
+) -> None:
+    left = path.parent / ".file.abc_1234.unfinished"
+    left.write_bytes(b"half")
+    others = [".file.original", ".file.a b.unfinished", ".file2.abc.unfinished"]
+    for name in others:
+        (path.parent / name).write_bytes(b"of somebody else")
+    with atomic_path(path) as first:
+        first.write_bytes(b"first")
+        with atomic_path(path) as second:
+            second.write_bytes(b"second")
+            assert first.exists()
+    assert path.read_bytes() == b"first"
+    assert names(path.parent) == sorted(["file", *others])
+
+
+def test_a_line_is_added_whole(path: Path) -> None:
+    append_line(path, " 你好")
+    append_line(path, "again")
+    assert path.read_bytes() == "before 你好\nagain\n".encode()
+
+
+@POSIX
+def test_a_line_for_which_there_is_no_room_is_not_begun(path: Path) -> None:
+    with largest_file(100), pytest.raises(OutputError, match="cannot be written"):
+        append_line(path, "x" * 200)
+    assert path.read_bytes() == b"before"
+
+
+@POSIX
+def test_a_line_is_added_to_files_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(OutputError, match="not a regular file"):
+            append_line(place, "line")
+
+
+def test_every_step_of_a_write_is_announced_before_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    monkeypatch.setattr("minigpt.files.before_step", lambda step, path: steps.append(step))
+    write_file(tmp_path / "new" / "file", b"data")
+    append_line(tmp_path / "new" / "file", "more")
+    assert steps == [
+        *("make directory", "create", "write", "flush", "permit", "replace", "flush directory"),
+        "append",
+    ]

@@ -11,6 +11,7 @@ from minigpt.cli.app import app
 from minigpt.cli.options import GLOBAL_OPTIONS, Carried
 from minigpt.cli.process import (
     flush_streams,
+    interrupted,
     prepare_libraries,
     prepare_signals,
     prepare_streams,
@@ -63,8 +64,8 @@ def _guarded(arguments: list[str], *, json: bool) -> int:
         return code if isinstance(code, int) else 0
     except (BrokenPipeError, Carried) as carrier:
         error = carrier.__cause__ or carrier
-    except KeyboardInterrupt:
-        error = InterruptedRunError("stopped")
+    except KeyboardInterrupt as raised:
+        error = interrupted(raised)
     except Exception as raised:
         error = raised
     if isinstance(error, BrokenPipeError):

@@ -11,8 +11,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from minigpt.cli.process import Terminated
-from minigpt.errors import InterruptedRunError
+from minigpt.cli.process import interrupted
 from minigpt.layers import load_settings
 from minigpt.settings import Settings
 
@@ -145,8 +144,7 @@ def _run(command: Command, options: list[SettingOption], given: dict[str, Any]) 
 
 def _as_interruption(error: BaseException) -> BaseException:
     if isinstance(error, KeyboardInterrupt):
-        number = 15 if isinstance(error, Terminated) else 2
-        return InterruptedRunError("stopped", signal_number=number)
+        return interrupted(error)
     return error
 
 

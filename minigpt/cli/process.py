@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import IO, TextIO
 
+from minigpt.errors import InterruptedRunError
 
 BUSY_LOAD = 0.5  # cores in use, of the machine's
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, unwinding the program the way Ctrl-C does."""
+    """SIGTERM or SIGHUP, unwinding the program the way Ctrl-C does."""
+
+    def __init__(self, signal_number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.signal_number = signal_number
 
 
 def prepare_streams() -> None:
@@ -34,13 +39,21 @@ def _writable(stream: TextIO | None) -> TextIO:
 
 
 def prepare_signals() -> None:
-    """Let SIGTERM clean up like Ctrl-C, unless the parent process ignores it."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminate)
+    """Let SIGTERM and SIGHUP clean up like Ctrl-C, unless the parent process ignores them."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminate)
 
 
 def _terminate(signal_number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    raise Terminated(signal_number)
+
+
+def interrupted(error: KeyboardInterrupt) -> InterruptedRunError:
+    """What is said when a signal ended a command, with the shell's code for it."""
+    number = error.signal_number if isinstance(error, Terminated) else signal.SIGINT
+    return InterruptedRunError("stopped", signal_number=number)
 
 
 def prepare_libraries() -> None:

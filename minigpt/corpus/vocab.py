@@ -15,6 +15,7 @@ from minigpt.files import check_input
 
 PAD, UNK, SEP = "<pad>", "<unk>", "<sep>"
 PAD_ID, UNK_ID, SEP_ID = 0, 1, 2
+MOST_BYTES = 128 << 20  # of a vocabulary file; all of Unicode takes half of it
 SPECIAL_TOKENS = (PAD, UNK, SEP)
 
 
@@ -169,7 +170,7 @@ def load_vocab(path: Path) -> Vocab:
         ('<pad>', '<unk>', '<sep>', '。')
     """
     hint = "build it: minigpt vocab"
-    check_input(path, error=VocabError, what="the vocabulary", hint=hint)
+    check_input(path, error=VocabError, what="the vocabulary", hint=hint, most=MOST_BYTES)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -3,16 +3,17 @@
 Nothing in it can execute code, and no size that it states is believed before it is checked.
 """
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,12 +24,18 @@ from minigpt.files import atomic_path, output_error
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT, shapes_of
 from minigpt.model.location import LAST, TRAIN_HINT, resolve_checkpoint
+from minigpt.settings import Length
 
 FORMAT = 1
+MOST_HEADER_BYTES = 100_000_000  # as safetensors has it
 TRAINING = "training/"  # prefix of the tensors that only a resumed run needs
 TIED = "lm_head.weight"  # not stored: it is transformer.wte.weight
 
+_MAGIC = {b"\x1f\x8b": "compressed by gzip", b"BZh": "compressed by bzip2", b"GGUF": "a GGUF file"}
 DAMAGED_HINT = "use another checkpoint of the run, or train again"
+
+
+Count = Annotated[int, Field(ge=0, lt=2**62)]
 
 
 class CheckpointInfo(BaseModel):
@@ -50,16 +57,16 @@ class CheckpointInfo(BaseModel):
         'all'
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    step: int
-    epoch: int
-    max_length: int
-    loss_on: str = "all"
+    step: Count
+    epoch: Count
+    max_length: Length
+    loss_on: Literal["all", "answer"] = "all"
     val_loss: float | None = None
     val_loss_answer: float | None = None
     data_sha256: str = ""
-    unigram: tuple[int, ...] = ()
+    unigram: tuple[Count, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,11 +179,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         'best.safetensors'
     """
     path = resolve_checkpoint(path)
-    metadata, weights = _read(path, training=False)
-    config, vocab, info = _parse(path, metadata)
-    _check_shapes(path, config, weights)
+    with _opened(path) as file:
+        metadata = _metadata(path, file)
+        config, vocab, info = _parse(path, metadata)
+        _check_shapes(path, config, file)  # before anything as large as they say is read
+        weights = _tensors(file, training=False)
     if _digest(weights, metadata) != metadata["sha256"]:
         raise CheckpointError(f"{path}: damaged: its sha256 does not match", hint=DAMAGED_HINT)
+    _check_numbers(path, weights)
     return Checkpoint(path, config, vocab, weights, info)
 
 
@@ -187,13 +197,16 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         CheckpointError: The file is missing or damaged, or holds no training state.
     """
     path = resolve_checkpoint(path)
-    metadata, tensors = _read(path, training=True)
+    with _opened(path) as file:
+        metadata = _metadata(path, file)
+        tensors = _tensors(file, training=True)
     if not tensors:
         raise CheckpointError(
             f"{path}: holds no training state", hint=f"only {LAST} can be resumed from"
         )
     if _digest(tensors, metadata) != metadata["training_sha256"]:
         raise CheckpointError(f"{path}: damaged: its sha256 does not match", hint=DAMAGED_HINT)
+    _check_numbers(path, tensors)
     plain = {name.removeprefix(TRAINING): tensor for name, tensor in tensors.items()}
     try:
         state: dict[str, Any] = dict(json.loads(metadata["state"]))
@@ -202,21 +215,42 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return plain, state
 
 
-def _read(path: Path, *, training: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The metadata, and the tensors of one of the two kinds."""
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file, opened once: a run that replaces it meanwhile does not mix two checkpoints."""
     try:
-        # Opened once: a run that replaces the file meanwhile does not mix two checkpoints.
+        _check_header_length(path)
         with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            _check_metadata(path, metadata)
-            tensors = {
-                name: file.get_tensor(name)
-                for name in file.keys()  # noqa: SIM118 - not a dict
-                if name.startswith(TRAINING) == training
-            }
+            yield file
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    return metadata, tensors
+
+
+def _check_header_length(path: Path) -> None:
+    """Look at the one length that stands first, before the whole file is mapped to memory."""
+    with path.open("rb") as file:
+        stated = int.from_bytes(file.read(8), "little")
+    if not 0 < stated <= min(MOST_HEADER_BYTES, path.stat().st_size - 8):
+        raise ValueError(f"a header of {stated:,} bytes")
+
+
+def _metadata(path: Path, file: Any) -> dict[str, str]:  # noqa: ANN401 - has no public type
+    metadata: dict[str, str] = file.metadata() or {}
+    _check_metadata(path, metadata)
+    return metadata
+
+
+def _tensors(file: Any, *, training: bool) -> dict[str, Tensor]:  # noqa: ANN401 - as above
+    names = (name for name in file.keys() if name.startswith(TRAINING) == training)  # noqa: SIM118 - not a dict
+    return {name: file.get_tensor(name) for name in names}
+
+
+def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{path}: {name} holds values that are not numbers", hint=DAMAGED_HINT
+            )
 
 
 def _check_metadata(path: Path, metadata: Mapping[str, str]) -> None:
@@ -237,11 +271,14 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
             head = file.read(4)
     except OSError:
         head = b""
-    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+    own = "minigpt reads its own .safetensors checkpoints only"
+    if head.startswith((b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))):
         return CheckpointError(
-            f"{path}: looks like a pickle, which could run code and is never loaded",
-            hint="minigpt reads its own .safetensors checkpoints only",
+            f"{path}: looks like a pickle, which could run code and is never loaded", hint=own
         )
+    for magic, kind in _MAGIC.items():
+        if head.startswith(magic):
+            return CheckpointError(f"{path}: is {kind}, not a checkpoint", hint=own)
     return CheckpointError(f"{path}: damaged or not a checkpoint: {error}", hint=DAMAGED_HINT)
 
 
@@ -258,24 +295,36 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[GPTConfig, Vocab, C
             f"{path}: {vocab.size} tokens in the vocabulary, {config.vocab_size} in the model",
             hint=DAMAGED_HINT,
         )
+    if info.max_length > config.block_size:
+        raise CheckpointError(
+            f"{path}: damaged: trained on {info.max_length} tokens, {config.block_size} positions",
+            hint=DAMAGED_HINT,
+        )
+    if len(info.unigram) not in {0, vocab.size}:
+        raise CheckpointError(
+            f"{path}: damaged: counts of {len(info.unigram)} tokens for {vocab.size}",
+            hint=DAMAGED_HINT,
+        )
     return config, vocab, info
 
 
-def _check_shapes(path: Path, config: GPTConfig, weights: Mapping[str, Tensor]) -> None:
-    if config.n_layer > len(weights):  # before a model of that many layers is even outlined
+def _check_shapes(path: Path, config: GPTConfig, file: Any) -> None:  # noqa: ANN401 - as above
+    names = {name for name in file.keys() if not name.startswith(TRAINING)}  # noqa: SIM118 - not a dict
+    if config.n_layer > len(names):  # before a model of that many layers is even outlined
         raise CheckpointError(f"{path}: damaged: weights are missing", hint=DAMAGED_HINT)
-    expected = {k: v.shape for k, v in shapes_of(config).state_dict().items() if k != TIED}
-    if weights.keys() != expected.keys():
-        name = sorted(weights.keys() ^ expected.keys())[0]
+    outline = shapes_of(config).state_dict()
+    expected = {key: list(value.shape) for key, value in outline.items() if key != TIED}
+    if names != expected.keys():
+        name = sorted(names ^ expected.keys())[0]
         raise CheckpointError(
             f"{path}: damaged: {name} is missing or not expected", hint=DAMAGED_HINT
         )
     for name, shape in expected.items():
-        found = weights[name]
-        if found.shape != shape or found.dtype is not torch.float32:
+        found = file.get_slice(name)
+        if found.get_shape() != shape or found.get_dtype() != "F32":
             raise CheckpointError(
-                f"{path}: damaged: {name} is {found.dtype} {list(found.shape)}, "
-                f"expected torch.float32 {list(shape)}",
+                f"{path}: damaged: {name} is {found.get_dtype()} {found.get_shape()}, "
+                f"expected F32 {shape}",
                 hint=DAMAGED_HINT,
             )
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from minigpt.errors import SettingsError
-from minigpt.files import Status, write_file
+from minigpt.files import Status, check_distinct, write_file
 from minigpt.model.gpt import GPT, Block
 from minigpt.model.reference import scaled_dot_product_attention
 from minigpt.services.attention_picture import draw_grid
@@ -107,9 +107,11 @@ def draw_attention(
 
     Raises:
         OutputError: The file holds something else and `force` is not given, or cannot be written.
-        SettingsError: Matplotlib is not installed, or no font here has the characters.
+        SettingsError: Matplotlib is not installed, no font here has the characters, or the
+            picture would replace the checkpoint.
     """
     check_drawing()
+    check_distinct(path, [session.path], what="the picture", option="--attention")
     attention = attention_of(session, answer)
     picture = draw_grid(
         attention.weights.numpy(),

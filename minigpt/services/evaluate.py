@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from minigpt.errors import SettingsError, ThresholdError
+from minigpt.errors import ThresholdError
 from minigpt.evaluation.candidate import Candidate
 from minigpt.evaluation.comparison import compare
 from minigpt.evaluation.gap import measure_gap
@@ -11,8 +11,9 @@ from minigpt.evaluation.report import report_bytes
 from minigpt.evaluation.result import EvalResult, build_result
 from minigpt.evaluation.thresholds import check_measurable, check_thresholds, parse_thresholds
 from minigpt.events import Note, Report, ignore
-from minigpt.files import check_output, same_file, write_file
+from minigpt.files import check_distinct, check_output, write_file
 from minigpt.model.checkpoint import Checkpoint, load_checkpoint
+from minigpt.model.location import BEST
 from minigpt.model.runtime import Runtime
 from minigpt.services.exam import Exam, better_epoch, read_exam, read_memory
 from minigpt.services.run_directory import machine, versions
@@ -94,12 +95,9 @@ def _check_report(settings: Settings, data: Path, *, force: bool) -> None:
     if not settings.eval.report:
         return
     report = Path(settings.eval.report)
-    for path in (data, settings.data.train):
-        if same_file(report, path):
-            raise SettingsError(
-                f"{report}: the report would replace the data",
-                hint="name another file with --report",
-            )
+    models = [settings.eval.checkpoint, Path(settings.eval.compare or settings.eval.checkpoint)]
+    inputs = [data, settings.data.train, *models, *(model / BEST for model in models)]
+    check_distinct(report, inputs, what="the report", option="--report")
     check_output(report, b"", force=force)
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,16 @@ import torch
 
 import minigpt
 from minigpt.errors import CheckpointError, OutputError, SettingsError
-from minigpt.files import atomic_path, output_error
+from minigpt.files import (
+    append_line,
+    atomic_path,
+    check_distinct,
+    check_input,
+    lock,
+    make_directory,
+    output_error,
+    remove_unfinished,
+)
 from minigpt.model.location import BEST, LAST
 from minigpt.model.runtime import Runtime
 from minigpt.settings import Settings
@@ -29,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 SETTINGS, METRICS, CURVE, EVENTS = "settings.json", "metrics.jsonl", "loss.png", "tensorboard"
 OWN = (SETTINGS, METRICS, CURVE, EVENTS)
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
 
 
 class RunDirectory:
@@ -77,6 +87,18 @@ class RunDirectory:
                 hint="--run-dir DIR names another directory, --force replaces what is in the way",
             )
 
+    def check_apart_from(self, inputs: Iterable[Path]) -> None:
+        """Refuse a run that would write over, or remove, what it is made from.
+
+        Raises:
+            SettingsError: One of the inputs stands where a file of the run does.
+        """
+        inputs = [*inputs]
+        below = [parent for path in inputs for parent in path.parents]
+        for name in (BEST, LAST, *OWN):
+            within = below if name == EVENTS else []
+            check_distinct(self.path / name, inputs + within, what="the run", option="--run-dir")
+
     def _files_of_others(self) -> list[str]:
         """What stands where a run's files would, in a directory that was not a run's."""
         with contextlib.suppress(CheckpointError):
@@ -92,38 +114,34 @@ class RunDirectory:
             OutputError: The directory cannot be made, or is in use.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_directory(self.path)
         except OSError as error:
             raise output_error(self.path, error) from error
         if os.name != "posix":  # Windows has no advisory lock on a directory
             yield
             return
-        import fcntl
-
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
         except OSError as error:
             raise output_error(self.path, error) from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not self._lock(descriptor):
                 raise OutputError(
                     f"{self.path}: in use by another training run",
                     hint="wait for it, or name another directory with --run-dir",
-                ) from error
-            except OSError:  # some network file systems have no locks
-                logger.warning("%s: cannot be locked; start no second run in it", self.path)
-            self._remove_unfinished()
+                )
+            for name in (BEST, LAST, SETTINGS, METRICS, CURVE):
+                remove_unfinished(self.path / name)
             yield
         finally:
             os.close(descriptor)
 
-    def _remove_unfinished(self) -> None:
-        """Remove what a run that was killed while it saved left half-written."""
-        for name in (BEST, LAST, SETTINGS, METRICS, CURVE):
-            for path in self.path.glob(f".{name}.*"):
-                path.unlink(missing_ok=True)
+    def _lock(self, descriptor: int) -> bool:
+        try:
+            return lock(descriptor)
+        except OSError:  # some network file systems have no locks
+            logger.warning("%s: cannot be locked; start no second run in it", self.path)
+            return True
 
     def clear(self) -> None:
         """Remove what an earlier run left, and nothing else."""
@@ -153,12 +171,13 @@ class RunDirectory:
             CheckpointError: They cannot be read.
         """
         path = self.path / SETTINGS
+        check_input(path, error=CheckpointError, what="the run's settings")
         try:
             content = json.loads(path.read_bytes())
             settings = Settings.model_validate(content["settings"])
             for table, origins in content["origins"].items():
                 settings._origins |= {f"{table}.{key}": origin for key, origin in origins.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (*_UNREADABLE, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(
                 f"{path}: the run's settings cannot be read: {reason}",
@@ -168,21 +187,28 @@ class RunDirectory:
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
-        path = self.path / METRICS
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
-        except OSError as error:
-            raise output_error(path, error) from error
+        append_line(self.path / METRICS, json.dumps(values))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole lines of metrics.jsonl."""
+        """All whole lines of metrics.jsonl.
+
+        Raises:
+            OutputError: It is no file, or cannot be read.
+        """
         path = self.path / METRICS
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        if not path.exists():
+            return []
+        check_input(path, error=OutputError, what="the run's metrics")
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError as error:
+            raise output_error(path, error) from error
         rows = []
         for line in lines:
-            with contextlib.suppress(ValueError):  # a kill can cut the last line
-                rows.append(json.loads(line))
+            with contextlib.suppress(*_UNREADABLE):  # a kill can cut the last line
+                row = json.loads(line)
+                int(row["step"])
+                rows.append(row)
         return rows
 
     def cut_metrics(self, step: int) -> None:

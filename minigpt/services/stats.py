@@ -14,7 +14,7 @@ from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import load_vocab
 from minigpt.errors import DataError
 from minigpt.events import Report, ignore
-from minigpt.files import Status, check_input, write_file
+from minigpt.files import Status, check_distinct, check_input, write_file
 from minigpt.services.read import data_file
 from minigpt.settings import DataSettings, Settings
 
@@ -103,7 +103,7 @@ def show_stats(
     Raises:
         DataError: The file cannot be read or has no valid pair.
         VocabError: The vocabulary is missing or damaged.
-        SettingsError: A picture is wanted and cannot be drawn.
+        SettingsError: A picture cannot be drawn, or would replace what it is made from.
         OutputError: The picture cannot be written, or is another one and `force` is not given.
 
     Example:
@@ -114,12 +114,14 @@ def show_stats(
     """
     data, stats = settings.data, settings.stats
     path = _default_file(data) if file is None else file
+    plot = Path(stats.plot) if stats.plot else None
+    if plot:
+        check_distinct(plot, [path, data.vocab], what="the picture", option="--plot")
     vocab = load_vocab(data.vocab)
     file_data = data_file(path, data)
     figures, scan = token_stats(
         file_data, vocab, interval=stats.interval, max_length=stats.max_length, report=report
     )
-    plot = Path(stats.plot) if stats.plot else None
     return StatsResult(
         path=path,
         vocab=data.vocab,

@@ -79,6 +79,7 @@ def train(
         report: Receives events while it works.
 
     Raises:
+        SettingsError: The run would write over its own data or vocabulary.
         DataError: The data is missing or unusable.
         VocabError: The vocabulary is damaged.
         CheckpointError: There is nothing to resume, or it does not match.
@@ -97,6 +98,8 @@ def train(
     runtime = Runtime.resolve(settings.runtime, training=True)
     report = report if runtime.is_main else ignore
     run = RunDirectory(settings.train.run_dir)
+    data = settings.data
+    run.check_apart_from([data.source, data.train, data.val, data.vocab])
     run.check(resume=resume, force=force)
     with runtime.distributed(), runtime.memory_guard(MEMORY_HINT):
         if not runtime.is_main:
@@ -198,13 +201,14 @@ def _restore(trainer: Trainer, checkpoint: Checkpoint, data: TrainingData, repor
     tensors, values = load_training_state(checkpoint.path)
     try:
         trainer.restore(tensors, TrainState.from_json(values["state"]))
-    except (KeyError, TypeError, ValueError) as error:
+        then_machine = dict(values.get("machine", {}))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{checkpoint.path}: its training state does not fit: {error}",
             hint="start anew with --force",
         ) from error
     now = machine(trainer.runtime)
-    for name, then in values.get("machine", {}).items():
+    for name, then in then_machine.items():
         if now.get(name) != then:
             report(
                 Warned(

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from minigpt.corpus.scan import count_characters_in
 from minigpt.corpus.vocab import SPECIAL_TOKENS, Vocab, choose_characters
-from minigpt.errors import SettingsError
 from minigpt.events import Report, ignore
-from minigpt.files import Status, same_file, write_file
+from minigpt.files import Status, check_distinct, write_file
 from minigpt.services.read import data_file
 from minigpt.settings import Settings
 
@@ -63,11 +62,7 @@ def build_vocabulary(
         (36, 'unchanged')
     """
     data = settings.data
-    if same_file(data.source, data.vocab):
-        raise SettingsError(
-            f"{data.vocab}: the vocabulary would replace the data it is built from",
-            hint="name another file with --output",
-        )
+    check_distinct(data.vocab, [data.source], what="the vocabulary", option="--output")
     counts, scan = count_characters_in(data_file(data.source, data), report)
     characters = choose_characters(
         counts, min_count=settings.vocab.min_count, max_size=settings.vocab.max_size

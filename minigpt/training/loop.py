@@ -30,6 +30,7 @@ from minigpt.training.optimizer import (
 from minigpt.training.step import build_step
 from minigpt.training.validation import Validation, validate
 
+LEFT_OUT_IN_A_ROW = 3  # steps that are no numbers end the training
 CHECK_STOP_EVERY = 8  # steps, when several processes have to agree on it
 FIRST_LOSS_TOLERANCE = 0.5  # nats around ln V
 
@@ -52,6 +53,7 @@ class TrainState:
         best_epoch: Its epoch.
         bad_validations: Validations since then.
         validated_step: Step of the latest validation.
+        left_out: Steps left out since the latest that was a number.
     """
 
     epoch: int = 1
@@ -67,6 +69,7 @@ class TrainState:
     best_epoch: int = 0
     bad_validations: int = 0
     validated_step: int = 0
+    left_out: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Values that JSON can hold: a loss that is not there yet is None."""
@@ -78,10 +81,16 @@ class TrainState:
         """The state that `to_json` gave.
 
         Raises:
-            TypeError: Values are missing or not expected.
+            TypeError: Values are missing or not expected, or of another type.
         """
         known: dict[str, Any] = {k: math.inf if v is None else v for k, v in values.items()}
-        return cls(**known)
+        state = cls(**known)
+        for field in dataclasses.fields(cls):
+            value = known.get(field.name, field.default)
+            kinds = (int,) if field.type is int else (int, float)
+            if type(value) not in kinds or not value >= 0:
+                raise TypeError(f"{field.name} = {value!r}")
+        return state
 
 
 class Recorder(Protocol):
@@ -223,25 +232,36 @@ class Trainer:
         first = self.state.step - len(self._pending) + 1
         losses_and_norms = torch.stack(self._pending).tolist()
         for step, (nats, norm) in enumerate(losses_and_norms, start=first):
-            if not math.isfinite(nats):
-                raise self._diverged(step, "loss")
-            if not math.isfinite(norm):  # it made the weights NaN: they must not be saved
-                raise self._diverged(step, "gradient")
-        all_nats = [nats for nats, _ in losses_and_norms]
-        for nats, tokens in zip(all_nats, self._pending_tokens, strict=True):
+            tokens = self._pending_tokens[step - first]
+            if not math.isfinite(nats + norm):
+                self._leave_out(step, "gradient" if math.isfinite(nats) else "loss")
+                continue
+            self.state.left_out = 0
             self.state.epoch_nats += nats
             self.state.epoch_tokens += tokens
             self.state.tokens += tokens
-        self._newest_loss = all_nats[-1] / max(1, self._pending_tokens[-1])
-        if first == 1 and not self.settings.init_from:
-            self._check_first_loss(all_nats[0] / max(1, self._pending_tokens[0]))
+            self._newest_loss = nats / max(1, tokens)
+            if step == 1 and not self.settings.init_from:
+                self._check_first_loss(self._newest_loss)
         self._pending.clear()
         self._pending_tokens.clear()
 
+    def _leave_out(self, step: int, what: str) -> None:
+        """Go on after a step that was no number, unless it was applied or is one of many.
+
+        Raises:
+            DivergedError: It made the weights NaN, or it is the third in a row.
+        """
+        self.state.left_out += 1
+        if not self.step.leaves_out or self.state.left_out == LEFT_OUT_IN_A_ROW:
+            raise self._diverged(step, what)
+        self.report(Warned(f"step {step}: the {what} is not a number: the step is left out"))
+
     def _diverged(self, step: int, what: str) -> DivergedError:
         rate = self.settings.learning_rate * self._rate_factor()
+        again = ", the third time in a row" if self.state.left_out == LEFT_OUT_IN_A_ROW else ""
         return DivergedError(
-            f"step {step}: the {what} is not a number (learning rate {rate:.2g})",
+            f"step {step}: the {what} is not a number{again} (learning rate {rate:.2g})",
             hint=f"train again with --learning-rate {self.settings.learning_rate / 3:.1g}; "
             f"checkpoints saved before step {step} are good",
         )
@@ -326,6 +346,8 @@ class Trainer:
 
     def _save(self) -> None:
         self._read_losses()
+        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            raise self._diverged(self.state.step, "update")
         self.state.seconds += self._clock.pause()
         self.recorder.save(self)
         self._clock.restart()

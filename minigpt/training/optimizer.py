@@ -12,6 +12,7 @@ from minigpt.model.gpt import GPT
 from minigpt.settings import TrainSettings
 from minigpt.training.muon import Muon
 
+MOMENTUM_BUFFER = "momentum_buffer"  # the one thing that either Muon keeps
 BETAS = (0.9, 0.95)  # Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B
 
 
@@ -108,11 +109,30 @@ def load_optimizer_tensors(optimizers: list[Optimizer], tensors: Mapping[str, Te
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, tensor in tensors.items():
         kind, number, parameter, key = name.split(".")
-        if kind != "optimizer" or int(number) >= len(optimizers):
+        if kind != "optimizer" or not 0 <= int(number) < len(optimizers):
             raise ValueError(f"unexpected optimizer state {name}")
         states[int(number)].setdefault(int(parameter), {})[key] = tensor
     for optimizer, state in zip(optimizers, states, strict=True):
         groups = optimizer.state_dict()["param_groups"]
-        if state.keys() != {index for group in groups for index in group["params"]}:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if state.keys() != set(range(len(parameters))):
             raise ValueError("the optimizer state does not fit the model")
+        for index, parameter in enumerate(parameters):
+            _check_fit(state[index], parameter, kinds=_kinds(optimizer))
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _kinds(optimizer: Optimizer) -> set[str]:
+    return {"exp_avg", "exp_avg_sq", "step"} if isinstance(optimizer, AdamW) else {MOMENTUM_BUFFER}
+
+
+def _check_fit(state: Mapping[str, Tensor], parameter: Tensor, *, kinds: set[str]) -> None:
+    if state.keys() != kinds:
+        raise ValueError(f"optimizer state of the kinds {sorted(state)}, expected {sorted(kinds)}")
+    for kind, tensor in state.items():
+        shape = torch.Size() if kind == "step" else parameter.shape
+        if tensor.shape != shape or tensor.dtype is not torch.float32:
+            raise ValueError(
+                f"{kind} is {tensor.dtype} {list(tensor.shape)}, "
+                f"expected torch.float32 {list(shape)}"
+            )

@@ -25,9 +25,18 @@ from minigpt.model.checkpoint import (
 )
 from minigpt.model.gpt import GPT
 from minigpt.model.location import BEST, resolve_checkpoint
-from tests.tiny import assert_same_weights, largest_file, random_ids, sharpen, snapshot, tiny_model
+from tests.tiny import (
+    assert_same_weights,
+    largest_file,
+    random_ids,
+    sharpen,
+    snapshot,
+    tiny_model,
+    tiny_vocab,
+)
 
-INFO = CheckpointInfo(step=3, epoch=1, max_length=20, val_loss=1.25, unigram=(0, 0, 5))
+COUNTS = (0, 0, 5, *[1] * (tiny_vocab().size - 3))
+INFO = CheckpointInfo(step=3, epoch=1, max_length=20, val_loss=1.25, unigram=COUNTS)
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 
 
@@ -229,7 +238,7 @@ def test_changed_metadata_does_not_match_the_hash(checkpoint_path: Path) -> None
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"n_embd": 16}, r"is torch.float32 \[\d+, 32\], expected torch.float32 \[\d+, 16\]"),
+        ({"n_embd": 16}, r"is F32 \[\d+, 32\], expected F32 \[\d+, 16\]"),
         ({"block_size": 64}, "transformer.wpe.weight is"),
         ({"n_layer": 1}, "blocks.1.* is missing or not expected"),
         ({"n_layer": 3}, "blocks.2.* is missing or not expected"),
@@ -251,7 +260,7 @@ def test_weights_in_another_number_format_are_damage(checkpoint_path: Path) -> N
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name).bfloat16() for name in file.keys()}  # noqa: SIM118 - no dict
     save_file(tensors, checkpoint_path, metadata)
-    with pytest.raises(CheckpointError, match=r"is torch\.bfloat16"):
+    with pytest.raises(CheckpointError, match=r"is BF16"):
         load_checkpoint(checkpoint_path)
 
 
@@ -423,3 +432,38 @@ def test_a_run_stopped_before_its_first_validation_names_its_last_checkpoint(
     with pytest.raises(CheckpointError, match="not been validated yet") as caught:
         resolve_checkpoint(tmp_path)
     assert str(tmp_path / "last.safetensors") in caught.value.hint
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_and_moments_that_are_no_numbers_are_refused(
+    bad: float, tmp_path: Path, vocab: Vocab
+) -> None:
+    path, model = tmp_path / "last.safetensors", tiny_model()
+    save_checkpoint(path, model, vocab, INFO, training={"odd": torch.tensor([bad])})
+    load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="training/odd holds values that are not numbers"):
+        load_training_state(path)
+    with torch.no_grad():
+        model.transformer.ln_f.bias[0] = bad
+    save_checkpoint(path, model, vocab, INFO)
+    with pytest.raises(CheckpointError, match=r"ln_f\.bias holds values that are not numbers"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"max_length": 10**30},
+        {"max_length": -1},
+        {"step": -1},
+        {"epoch": 2**63},
+        {"loss_on": "\x1b[2J"},
+        {"val_loss": "Infinity"},
+        {"unigram": [1, 2, 3]},
+        {"unigram": [-1] * 33},
+    ],
+)
+def test_senseless_origin_is_damage(info: dict[str, Any], checkpoint_path: Path) -> None:
+    rewrite(checkpoint_path, info=json.dumps({**INFO.model_dump(), **info}))
+    with pytest.raises(CheckpointError, match="damaged: "):
+        load_checkpoint(checkpoint_path)

@@ -380,7 +380,7 @@ def test_a_report_that_would_replace_the_data_is_refused(finished: Finished, roo
     data = write_pairs(root / "exam.json")
     before = data.read_bytes()
     settings = tiny_settings(root, eval__checkpoint=finished.run_dir, eval__report=str(data))
-    with pytest.raises(SettingsError, match="replace the data"):
+    with pytest.raises(SettingsError, match="replace what it is made from"):
         evaluate(settings, file=data, force=True)
     assert data.read_bytes() == before
 
@@ -515,7 +515,7 @@ def test_a_report_that_would_replace_the_training_data_is_refused(
         eval__checkpoint=finished.run_dir,
         eval__report=str(root / "train.json"),
     )
-    with pytest.raises(SettingsError, match="replace the data"):
+    with pytest.raises(SettingsError, match="replace what it is made from"):
         evaluate(settings, force=True)
 
 

@@ -83,7 +83,7 @@ def test_data_is_never_replaced_by_its_vocabulary(
     if linked:
         os.link(data.source, target)
     before = data.source.read_bytes()
-    with pytest.raises(SettingsError, match="would replace the data"):
+    with pytest.raises(SettingsError, match="would replace what it is made from"):
         build_vocabulary(Settings(data=data.model_copy(update={"vocab": target})), force=True)
     assert data.source.read_bytes() == before
 

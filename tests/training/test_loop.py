@@ -336,38 +336,55 @@ def test_patience_that_ends_at_the_resumed_validation_ends_the_training(tmp_path
 # When something is wrong
 
 
-def test_loss_that_is_no_number_names_the_step() -> None:
+def test_loss_that_is_no_number_three_times_in_a_row_ends_the_training() -> None:
     model, kept = tiny_model(), Kept()
-    trainer = trainer_of(train_settings(), model=model, kept=kept, stop_at=3)
+    trainer = trainer_of(train_settings(), model=model, kept=kept, stop_at=1)
     trainer.fit()
     with torch.no_grad():
         model.transformer.wte.weight[5:] = math.nan
-    with pytest.raises(DivergedError, match="step 4: the loss is not a number") as caught:
+    with pytest.raises(
+        DivergedError, match="step 4: the loss is not a number, the third time in a row"
+    ) as caught:
         trainer.fit()
     assert "--learning-rate" in caught.value.hint
-    assert kept.saves == [3]
+    assert kept.saves == [1]
 
 
 @pytest.mark.parametrize("grad_clip", [0, 1.0])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_gradient_that_is_no_number_is_noticed_before_anything_is_saved(
-    bad: float, grad_clip: float
+@pytest.mark.parametrize("times", [1, 2])
+def test_gradient_that_is_no_number_leaves_its_step_out(
+    times: int, bad: float, grad_clip: float
 ) -> None:
     model, kept = tiny_model(), Kept()
-    trainer = trainer_of(
-        train_settings(grad_clip=grad_clip, save_every_s=1e-9), model=model, kept=kept
-    )
+    settings = train_settings(grad_clip=grad_clip, save_every_s=1e-9, epochs=1)
+    trainer = trainer_of(settings, model=model, kept=kept)
     calls: list[int] = []
+    seen: list[dict[str, Tensor]] = []
 
     def overflow(gradient: Tensor) -> Tensor:
         calls.append(1)
-        return gradient * bad if len(calls) == BATCHES else gradient  # the last of the epoch
+        seen.append(everything(trainer))
+        return gradient * bad if 2 <= len(calls) < 2 + times else gradient
 
     model.transformer.ln_f.weight.register_hook(overflow)  # type: ignore[no-untyped-call] # torch's
-    with pytest.raises(DivergedError, match=f"step {BATCHES}: the gradient is not a number"):
-        trainer.fit()
-    assert kept.saves == list(range(1, BATCHES))
-    assert kept.validations == []
+    assert trainer.fit() == "finished"
+    assert_same_weights(seen[1 + times], seen[1])
+    assert not torch.equal(seen[2 + times - 1]["lm_head.weight"], snapshot(model)["lm_head.weight"])
+    assert trainer.state.left_out == 0
+    said = [event.text for event in kept.events if isinstance(event, Warned)]
+    assert said == [
+        f"step {step}: the gradient is not a number: the step is left out"
+        for step in range(2, 2 + times)
+    ]
+
+
+def test_weights_that_are_no_numbers_are_not_saved() -> None:
+    kept = Kept()
+    settings = train_settings(save_every_s=1e-9, learning_rate=1e39, warmup_steps=0)
+    with pytest.raises(DivergedError, match="step 1: the update is not a number"):
+        trainer_of(settings, kept=kept).fit()
+    assert kept.saves == []
 
 
 def test_validation_loss_that_is_no_number_ends_the_training_unsaved() -> None:

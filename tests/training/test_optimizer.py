@@ -163,3 +163,20 @@ def test_moments_of_another_optimizer_or_model_are_refused() -> None:
     ]:
         with pytest.raises(ValueError, match=r"optimizer|unpack"):
             load_optimizer_tensors(optimizers, tensors)
+
+
+@EACH_OPTIMIZER
+def test_moments_of_another_shape_type_or_kind_are_refused(optimizer: str) -> None:
+    model = tiny_model()
+    optimizers = build_optimizers(model, settings(optimizer=optimizer))
+    step(model, optimizers, 0)
+    good = optimizer_tensors(optimizers)
+    for name, tensor in good.items():
+        for bad in (tensor.reshape(1, *tensor.shape), tensor.double()):
+            with pytest.raises(ValueError, match=r"expected torch\.float32"):
+                load_optimizer_tensors(optimizers, {**good, name: bad})
+        others = {key: value for key, value in good.items() if key != name}
+        others[name.rpartition(".")[0] + ".other"] = tensor
+        with pytest.raises(ValueError, match="of the kinds"):
+            load_optimizer_tensors(optimizers, others)
+    load_optimizer_tensors(optimizers, good)
