@@ -9,7 +9,13 @@ import typer
 
 from minigpt.cli.app import app
 from minigpt.cli.options import GLOBAL_OPTIONS, Carried
-from minigpt.cli.process import flush_streams, prepare_signals, prepare_streams, silence
+from minigpt.cli.process import (
+    flush_streams,
+    prepare_libraries,
+    prepare_signals,
+    prepare_streams,
+    silence,
+)
 from minigpt.errors import (
     DeviceError,
     InterruptedRunError,
@@ -37,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
     prepare_signals()
+    prepare_libraries()
     json = "--json" in _before_dashes(given)
     try:
         code = _guarded(given, json=json)

@@ -9,6 +9,9 @@ from types import FrameType
 from typing import IO, TextIO
 
 
+BUSY_LOAD = 0.5  # cores in use, of the machine's
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, unwinding the program the way Ctrl-C does."""
 
@@ -38,6 +41,23 @@ def prepare_signals() -> None:
 
 def _terminate(signal_number: int, frame: FrameType | None) -> None:
     raise Terminated
+
+
+def prepare_libraries() -> None:
+    """Set what PyTorch's libraries read once, when they are loaded; the user's own values stay.
+
+    oneDNN keeps code for each shape of a matrix product that it met, megabytes apiece; lengths
+    of text are many shapes. GNU OpenMP's threads wait for each other by spinning: fastest where
+    every core is free, and ruinous where another program needs one.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    if "OMP_WAIT_POLICY" not in os.environ and _others_compute():
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def _others_compute() -> bool:
+    """Whether other programs kept half a core busy, or more, over the last minute."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > BUSY_LOAD
 
 
 def flush_streams() -> None:

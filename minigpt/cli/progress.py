@@ -124,6 +124,7 @@ def _step(event: StepDone) -> str:
     rate = f"{event.tokens_per_s / 1000:.1f}k" if event.tokens_per_s >= 1000 else "<1k"
     return (
         f"loss {event.loss:.3f} lr {event.learning_rate:.1e} {rate} tok/s "
+        f"{event.padding:.0%} padding {event.utilization:.0%} of peak "
         f"{duration(event.seconds_left)} left"
     )
 

@@ -54,6 +54,17 @@ class TokenizedDataset:
         """Number of tokens, separators included."""
         return len(self.ids)
 
+    def first(self, pairs: int) -> "TokenizedDataset":
+        """The first so many pairs, or all."""
+        pairs = min(pairs, self.n_pairs)
+        return TokenizedDataset(
+            ids=self.ids[: self.offsets[pairs]],
+            offsets=self.offsets[: pairs + 1],
+            prompt_lengths=self.prompt_lengths[:pairs],
+            kept=self.kept[:pairs],
+            too_long=0,
+        )
+
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """[pairs] tokens of each pair, separators included."""

@@ -21,7 +21,7 @@ from minigpt.corpus.vocab import Vocab
 from minigpt.errors import CheckpointError, VocabError
 from minigpt.files import atomic_path, output_error
 from minigpt.model.config import GPTConfig
-from minigpt.model.gpt import GPT
+from minigpt.model.gpt import GPT, shapes_of
 from minigpt.model.location import LAST, TRAIN_HINT, resolve_checkpoint
 
 FORMAT = 1
@@ -90,8 +90,7 @@ class Checkpoint:
 
     def build(self, device: torch.device | str = "cpu") -> GPT:
         """The model with these weights, in evaluation mode."""
-        with torch.device("meta"):
-            model = GPT(self.config)
+        model = shapes_of(self.config)
         weights = dict(self.weights)
         weights[TIED] = weights["transformer.wte.weight"]
         model.load_state_dict(weights, assign=True)
@@ -265,8 +264,7 @@ def _parse(path: Path, metadata: Mapping[str, str]) -> tuple[GPTConfig, Vocab, C
 def _check_shapes(path: Path, config: GPTConfig, weights: Mapping[str, Tensor]) -> None:
     if config.n_layer > len(weights):  # before a model of that many layers is even outlined
         raise CheckpointError(f"{path}: damaged: weights are missing", hint=DAMAGED_HINT)
-    with torch.device("meta"):
-        expected = {k: v.shape for k, v in GPT(config).state_dict().items() if k != TIED}
+    expected = {k: v.shape for k, v in shapes_of(config).state_dict().items() if k != TIED}
     if weights.keys() != expected.keys():
         name = sorted(weights.keys() ^ expected.keys())[0]
         raise CheckpointError(

@@ -14,6 +14,7 @@ from minigpt.services.read import data_file
 from minigpt.services.split import split_data
 from minigpt.services.vocab import build_vocabulary
 from minigpt.settings import Settings
+from minigpt.training.recipe import suited
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,26 @@ def _read(path: Path, settings: Settings, vocab: Vocab, report: Report) -> Token
             )
         )
     return dataset
+
+
+def suited_settings(settings: Settings, data: TrainingData, report: Report) -> Settings:
+    """The settings with what they leave open chosen, and a note that says what that is."""
+    train, model = suited(
+        settings.train,
+        settings.model,
+        data.train_set,
+        vocab_size=data.vocab.size,
+    )
+    found = settings.model_copy(update={"train": train, "model": model})
+    if found != settings:
+        report(
+            Note(
+                f"for these pairs: {found.train.epochs} epochs, batches of "
+                f"{found.train.batch_size} pairs, dropout {found.model.dropout:g}, "
+                f"weight decay {found.train.weight_decay:g}"
+            )
+        )
+    return found
 
 
 def target_counts(dataset: TokenizedDataset, vocab_size: int) -> tuple[int, ...]:

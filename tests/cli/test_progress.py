@@ -20,7 +20,7 @@ from minigpt.events import (
 )
 
 SAMPLE = SampleAnswer("你好", "\x1b[2J[red]好[/red]", "好")
-STEP = StepDone(1, 15, 50, 11_250, 3.2, 9.8e-4, 41_000.0, 0.1, 3725.0)
+STEP = StepDone(1, 15, 50, 11_250, 3.2, 9.8e-4, 41_000.0, 0.1, 0.25, 3725.0)
 EVENTS: list[Event] = [
     Note("a note"),
     Warned("odd", "do this"),
