@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument(
         "--reference-lines", type=int, default=1_000_000, help="measure it on so many at most"
     )
-    parser.add_argument("--escaped-lines", type=int, default=100_000)
+    parser.add_argument("--escaped-lines", type=int, default=300_000)
     parser.add_argument("--encode", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--write", choices=KINDS, help=argparse.SUPPRESS)
