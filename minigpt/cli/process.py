@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import IO, TextIO
 
-
 BUSY_LOAD = 0.5  # cores in use, of the machine's
 
 
