@@ -65,7 +65,11 @@ class TrainingStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """Where training is. Rates are over the time since the previous report."""
+    """Where training is. Rates are over the time since the previous report.
+
+    `tokens_per_s` counts targets that are no padding, `padding` is the share of it in this step,
+    and `utilization` that of the arithmetic that the device was seen to reach.
+    """
 
     epoch: int
     epochs: int
@@ -75,6 +79,7 @@ class StepDone:
     learning_rate: float
     tokens_per_s: float
     padding: float
+    utilization: float
     seconds_left: float
 
 

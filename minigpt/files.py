@@ -28,6 +28,8 @@ def _nothing(step: Step, path: Path) -> None:
 before_step: Callable[[Step, Path], None] = _nothing
 """Called before each step that changes the disk: the tests fail, or end the process, here."""
 
+_COMPARED_AT_ONCE = 1 << 20  # bytes
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -35,7 +37,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The file is flushed, fsynced and renamed over `path`, then the directory is fsynced: a kill at
     any moment leaves the previous file or the new one. A symbolic link is written through. What a
-    killed process left beside `path` is removed.
+    killed process left beside `path` is removed. When the block removes the new
+    file, nothing changes.
 
     Raises:
         OutputError: The directory or the file cannot be written.
@@ -60,7 +63,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             lock(descriptor)
         before_step("write", temporary)
         yield temporary
-        _publish(temporary, target)
+        if temporary.exists():
+            _publish(temporary, target)
     except OSError as error:
         raise output_error(path, error) from error
     finally:
@@ -178,8 +182,13 @@ def write_file(path: Path, data: bytes, *, force: bool = False) -> Status:
     return status
 
 
-def check_output(path: Path, data: bytes, *, force: bool = False) -> Status:
+def check_output(path: Path, data: bytes | Path, *, force: bool = False) -> Status:
     """What `write_file` would come to, before anything is written.
+
+    Args:
+        path: The output.
+        data: What it is to hold, or another file that holds it.
+        force: Whether it may be replaced.
 
     Raises:
         OutputError: The file holds something else and `force` is not given.
@@ -201,16 +210,26 @@ def same_file(first: Path, second: Path) -> bool:
     return os.path.realpath(first) == os.path.realpath(second)
 
 
-def holds_other(path: Path, data: bytes) -> bool:
-    """Whether something stands at `path` that is not exactly `data`."""
+def holds_other(path: Path, data: bytes | Path) -> bool:
+    """Whether something stands at `path` that is not exactly `data`, or what that file holds."""
     try:
         if not path.exists():
             return False
         if not path.is_file():
             raise OutputError(f"{path}: is not a regular file", hint="name another output file")
+        if isinstance(data, Path):
+            return path.stat().st_size != data.stat().st_size or not _are_alike(path, data)
         return path.stat().st_size != len(data) or path.read_bytes() != data
     except OSError as error:
         raise output_error(path, error) from error
+
+
+def _are_alike(first: Path, second: Path) -> bool:
+    with first.open("rb") as one, second.open("rb") as other:
+        while data := one.read(_COMPARED_AT_ONCE):
+            if other.read(_COMPARED_AT_ONCE) != data:
+                return False
+        return not other.read(1)
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

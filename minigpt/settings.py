@@ -25,6 +25,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 Penalty = Annotated[float, Field(ge=1, le=10)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+FractionOrSuited = Annotated[float, Field(ge=-1, lt=1)]
+DecayOrSuited = Annotated[float, Field(ge=-1)]
 SeedOrFresh = Annotated[int, Field(ge=-1, lt=2**63)]
 Layers = Annotated[int, Field(ge=0, le=1_000)]
 Width = Annotated[int, Field(ge=0, le=65_536)]
@@ -137,8 +139,9 @@ class ModelSettings(Section):
     """Width of the embeddings; 0 takes that of the size."""
     block_size: Length = 256
     """Number of positions the model has: the longest sequence it could ever see, in tokens."""
-    dropout: Fraction = 0.1
-    """Share of activations set to zero while training, against over-fitting."""
+    dropout: FractionOrSuited = -1
+    """Share of activations set to zero while training, against over-fitting; -1 takes the more, the
+    larger the model and the more epochs for its data."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -162,13 +165,17 @@ class TrainSettings(Section):
 
     run_dir: Path = Path("output")
     """Run directory: settings, metrics and checkpoints are written there."""
-    epochs: PositiveInt = 15
-    """Passes over the training pairs."""
-    batch_size: PositiveInt = 64
-    """Pairs per optimizer step, over all devices."""
+    init_from: str = ""
+    """Checkpoint or run directory to start from, its characters found again in the vocabulary;
+    empty starts from chance."""
+    epochs: NonNegativeInt = 0
+    """Passes over the training pairs; 0 takes 4, and up to 15 where the pairs are few."""
+    batch_size: NonNegativeInt = 0
+    """Pairs per optimizer step, over all devices; 0 takes 64 to 256, as suits model and data."""
     batching: Literal["auto", "packed", "bucketed"] = "auto"
     """Pairs end to end in rows of one length, or side by side with others of like length; auto
-    packs on a CUDA GPU. Packed on a GPU, dropout leaves attention weights out."""
+    packs on a CUDA GPU that has room for the corpus. Packed on a GPU, dropout leaves attention
+    weights out."""
     micro_batch_tokens: NonNegativeInt = 0
     """Tokens per forward pass, summed up to a batch; fewer need less memory. 0 suits the device."""
     max_length: Length = 140
@@ -179,14 +186,15 @@ class TrainSettings(Section):
     """Muon for the blocks' matrices and AdamW for the rest, or AdamW for all parameters."""
     learning_rate: PositiveFloat = 3e-3
     """Highest learning rate of AdamW; 1e-3 or less suits it where it has all parameters."""
-    muon_learning_rate: PositiveFloat = 0.01
-    """Highest learning rate of Muon."""
+    muon_learning_rate: NonNegativeFloat = 0
+    """Highest learning rate of Muon; 0 takes 0.01 for 64 pairs a step, 0.02 for 256."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warm-up, to zero over the planned steps."""
     warmup_steps: NonNegativeInt = 50
     """Optimizer steps over which the learning rate rises linearly from zero; 0 is off."""
-    weight_decay: NonNegativeFloat = 0.02
-    """Decoupled weight decay of the matrices; biases and norms have none."""
+    weight_decay: DecayOrSuited = -1
+    """Decoupled weight decay of the matrices; biases and norms have none. -1 takes 0.1 where the
+    model is large for its data, else 0.02."""
     grad_clip: NonNegativeFloat = 1.0
     """Largest norm of the whole gradient; 0 is off."""
     validate_every: NonNegativeInt = 0
@@ -212,8 +220,8 @@ class EvalSettings(Section):
     """Measure a seeded sample of this many pairs; 0 measures all."""
     generate: bool = True
     """Also let the model answer every question, and score the answers."""
-    batch_size: PositiveInt = 64
-    """Pairs per forward pass; the figures do not depend on it."""
+    batch_size: NonNegativeInt = 0
+    """Pairs at once; the figures do not depend on it. 0 suits the device."""
     max_new_tokens: PositiveInt = 128
     """Longest generated answer, in tokens."""
     samples: NonNegativeInt = 3
@@ -276,6 +284,8 @@ class RuntimeSettings(Section):
     """Number format of the arithmetic; auto trains in bfloat16 where that is sound and fast."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the model's blocks before training; auto does on a GPU if the run is long enough."""
+    quantize: Literal["none", "int8", "int4"] = "none"
+    """Bits of a weight while answering: fewer are read faster on a CPU, and cost some quality."""
 
 
 class Settings(Section):
@@ -284,8 +294,8 @@ class Settings(Section):
     Example:
         >>> from minigpt import Settings
         >>> settings = Settings(train={"epochs": 3})  # only these; `load_settings` reads all layers
-        >>> settings.train.epochs, settings.train.batch_size, settings.model.shape
-        (3, 64, (6, 8, 768))
+        >>> settings.train.epochs, settings.train.max_length, settings.model.shape
+        (3, 140, (6, 8, 768))
     """
 
     data: DataSettings = DataSettings()

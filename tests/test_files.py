@@ -73,6 +73,9 @@ def test_check_output_says_what_write_file_would_do_and_writes_nothing(path: Pat
 )
 def test_holds_other_compares_every_byte(data: bytes, expected: bool, path: Path) -> None:
     assert holds_other(path, data) is expected
+    other = path.with_name("other")
+    other.write_bytes(data)
+    assert holds_other(path, other) is expected
 
 
 def test_nothing_holds_nothing_else(tmp_path: Path) -> None:

@@ -162,11 +162,11 @@ def test_unrelated_variable_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
 def test_value_out_of_bounds_names_its_layer(
     layer: str, origin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = {"train": {"epochs": "0"}} if layer == "option" else {}
+    overrides = {"train": {"epochs": "-1"}} if layer == "option" else {}
     if layer == "toml":
-        Path("minigpt.toml").write_text("[train]\nepochs = 0\n", encoding="utf-8")
+        Path("minigpt.toml").write_text("[train]\nepochs = -1\n", encoding="utf-8")
     if layer == "environment":
-        monkeypatch.setenv("MINIGPT_TRAIN__EPOCHS", "0")
+        monkeypatch.setenv("MINIGPT_TRAIN__EPOCHS", "-1")
     with pytest.raises(SettingsError) as caught:
         load_settings(overrides, option_names={"train.epochs": "--epochs"})
     assert caught.value.message.startswith(f"{origin}: train.epochs")

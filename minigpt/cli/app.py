@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LINES = ("data.strict", "data.question_key", "data.answer_key")
 DEVICE = ("runtime.device", "runtime.dtype")
+ANSWERING = (*DEVICE, "runtime.quantize")
 
 Force = Annotated[bool, typer.Option("--force", help="Replace outputs with other content.")]
 OptionalFile = Annotated[
@@ -128,12 +129,23 @@ def stats(
     minigpt train
     minigpt train --epochs 15 --size small
     minigpt train --dry-run          # the model as a tree, and what it takes
+    minigpt train --init-from old    # learn on from a model, with new characters
     minigpt train --resume           # go on where a run stopped
     minigpt train --run-dir output-2 --learning-rate 5e-4
     """,
 )
 @with_settings(
-    *("train", "model", "runtime", "data.source", "data.train", "data.val", "data.vocab", *LINES),
+    *(
+        "train",
+        "model",
+        *DEVICE,
+        "runtime.compile",
+        "data.source",
+        "data.train",
+        "data.val",
+        "data.vocab",
+        *LINES,
+    ),
     names={"data.train": "--train-data", "data.val": "--val-data"},
 )
 def train(
@@ -146,19 +158,26 @@ def train(
         bool, typer.Option("--force", help="Start anew in a run directory that holds a run.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained, and train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what would be trained and what it takes, after some steps for trial.",
+        ),
     ] = False,
 ) -> None:
     """Train a model; vocabulary and split are built first where they are missing."""
     if resume and force:
         raise SettingsError("--resume and --force exclude each other", hint="leave one out")
     from minigpt.cli.inside import lines_of_dry_run
-    from minigpt.services import train as service
 
     if dry_run:
-        planned = service.dry_run(settings, report=console.report)
+        from minigpt.services import plan
+
+        planned = plan.dry_run(settings, report=console.report)
         console.result(planned, lines=lines_of_dry_run)
         return
+    from minigpt.services import train as service
+
     result = service.train(settings, resume=resume, force=force, report=console.report)
     console.trained(result)
 
@@ -173,7 +192,7 @@ def train(
     minigpt eval --no-generate --fail-under loss_answer=2.5
     """,
 )
-@with_settings("eval", "data.train", *DEVICE, *LINES, names={"data.train": "--train-data"})
+@with_settings("eval", "data.train", *ANSWERING, *LINES, names={"data.train": "--train-data"})
 def evaluate(
     settings: Settings, console: "Console", file: OptionalFile = None, force: Force = False
 ) -> None:
@@ -199,7 +218,7 @@ def evaluate(
     minigpt chat 你好 --attention looked.png    # where the model looked
     """,
 )
-@with_settings("chat", *DEVICE, "data.question_key", "data.answer_key")
+@with_settings("chat", *ANSWERING, "data.question_key", "data.answer_key")
 def chat(
     settings: Settings,
     console: "Console",

@@ -13,8 +13,8 @@ from minigpt.cli.text import number, safe
 
 if TYPE_CHECKING:
     from minigpt.model.outline import Part, Weight
+    from minigpt.services.plan import DryRunResult
     from minigpt.services.stats import ShownPair, ShownToken, StatsResult
-    from minigpt.services.train import DryRunResult
 
 UNKNOWN = "<unk>"
 
@@ -71,7 +71,7 @@ def _counts(pair: "ShownPair") -> str:
         return f"{tokens} tokens: longer than [train] max_length, so training leaves the pair out"
     on_answer = sum(token.counts_on_answer for token in pair.tokens)
     return (
-        f"{tokens} tokens, {targets} targets; the loss counts (+) "
+        f"{tokens} tokens, {targets} targets; + counts: "
         f"{targets} with --loss-on all, {on_answer} with answer"
     )
 

@@ -17,7 +17,7 @@ from minigpt.settings import DataSettings
 if TYPE_CHECKING:
     from minigpt.cli.console import Console
 
-BATCH = 16
+BATCH = 64
 LONGEST_LINE = 1 << 20
 """Bytes of one line of stdin, as of a line of a data file."""
 SHOWN_BAD_LINES = 5  # as of a data file

@@ -1,6 +1,7 @@
 """One run of the program: what was typed goes in, an exit code comes out."""
 
 import errno
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from minigpt.cli.options import GLOBAL_OPTIONS, Carried
 from minigpt.cli.process import (
     flush_streams,
     interrupted,
+    prepare_libraries,
     prepare_signals,
     prepare_streams,
     silence,
@@ -28,6 +30,8 @@ BROKEN_PIPE = 141
 # Typer's own Click: what it raises for wrong usage, without an import that Typer does not promise.
 UsageError = typer.BadParameter.__mro__[1]
 
+gc.set_threshold(50_000)  # looking for garbage in what imports make is 15 % of a short command
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -40,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
     prepare_signals()
+    prepare_libraries()
     json = "--json" in _before_dashes(given)
     try:
         code = _guarded(given, json=json)

@@ -10,6 +10,8 @@ from typing import IO, TextIO
 
 from minigpt.errors import InterruptedRunError
 
+BUSY_LOAD = 0.5  # cores in use, of the machine's
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP, unwinding the program the way Ctrl-C does."""
@@ -52,6 +54,23 @@ def interrupted(error: KeyboardInterrupt) -> InterruptedRunError:
     """What is said when a signal ended a command, with the shell's code for it."""
     number = error.signal_number if isinstance(error, Terminated) else signal.SIGINT
     return InterruptedRunError("stopped", signal_number=number)
+
+
+def prepare_libraries() -> None:
+    """Set what PyTorch's libraries read once, when they are loaded; the user's own values stay.
+
+    oneDNN keeps code for each shape of a matrix product that it met, megabytes apiece; lengths
+    of text are many shapes. GNU OpenMP's threads wait for each other by spinning: fastest where
+    every core is free, and ruinous where another program needs one.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    if "OMP_WAIT_POLICY" not in os.environ and _others_compute():
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def _others_compute() -> bool:
+    """Whether other programs kept half a core busy, or more, over the last minute."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > BUSY_LOAD
 
 
 def flush_streams() -> None:

@@ -13,6 +13,7 @@ from minigpt.cli.text import duration, safe
 from minigpt.events import Event, Progress, SampleAnswer, StepDone, TrainingStarted, Validated
 
 SECONDS_BETWEEN_LINES = 5.0
+MEASURABLE_S = 0.5
 
 
 class ProgressLine:
@@ -25,6 +26,7 @@ class ProgressLine:
         self._task = TaskID(0)
         self._title = ""
         self._next_line = 0.0
+        self._first = (0.0, 0)  # when the task was first told of, and how far it was then
 
     def update(self, event: Event) -> None:
         """Show one event."""
@@ -35,9 +37,12 @@ class ProgressLine:
                 title = f"epoch {event.epoch}/{event.epochs}"
                 self._advance(title, event.step, event.steps, _step(event))
             case Progress():
+                now = time.monotonic()
                 if event.task != self._title:  # a short task needs no line at all
-                    self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-                self._advance(event.task, event.done, event.total, event.unit)
+                    self._next_line = now + SECONDS_BETWEEN_LINES
+                    self._first = (now, event.done)
+                detail = _pace(event, since=now - self._first[0], done=event.done - self._first[1])
+                self._advance(event.task, event.done, event.total, detail)
             case Validated():
                 self._print(_validated(event))
                 for sample in event.samples:
@@ -96,6 +101,16 @@ def _new_bar(console: RichConsole) -> RichProgress:
     )
 
 
+def _pace(event: Progress, *, since: float, done: int) -> str:
+    """The unit; its rate and the time left once they can be told."""
+    if since < MEASURABLE_S or done <= 0:
+        return event.unit
+    rate = done / since
+    told = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+    left = f", {duration((event.total - event.done) / rate)} left" if event.total else ""
+    return f"{event.unit}  {told}/s{left}".lstrip()
+
+
 def _started(event: TrainingStarted) -> Text:
     resumed = f" from step {event.first_step:,}" if event.first_step else ""
     return Text(
@@ -109,6 +124,7 @@ def _step(event: StepDone) -> str:
     rate = f"{event.tokens_per_s / 1000:.1f}k" if event.tokens_per_s >= 1000 else "<1k"
     return (
         f"loss {event.loss:.3f} lr {event.learning_rate:.1e} {rate} tok/s "
+        f"{event.padding:.0%} padding {event.utilization:.0%} of peak "
         f"{duration(event.seconds_left)} left"
     )
 

@@ -43,7 +43,9 @@ def talk(settings: Settings, console: "Console", *, force: bool) -> None:
 def _load(settings: Settings) -> "ChatSession":
     from minigpt.services.chat import ChatSession
 
-    return ChatSession.open(settings)
+    session = ChatSession.open(settings)
+    session.warm_up()
+    return session
 
 
 def _history(console: "Console", *, kept: bool) -> History:

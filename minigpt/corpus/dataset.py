@@ -1,7 +1,7 @@
 """Pairs as numbers: all ids in one row, and where each pair begins."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigpt.corpus.qa import QAPair
-from minigpt.corpus.tokenizer import Tokenizer
+from minigpt.corpus.tokenizer import Ids, Tokenizer
 from minigpt.corpus.vocab import SEP_ID, UNK_ID
 
 SEPARATORS = 2  # <sep> after the question and <sep> after the answer
-_MOST_UINT16 = 65_535  # tokens
-
-Ids = NDArray[np.uint16] | NDArray[np.uint32]
+_CHUNK = 1 << 20  # ids hashed or counted at once: a mapped corpus may not fit into memory
 
 
 @dataclass(frozen=True, eq=False)
 class TokenizedDataset:
     """Encoded pairs, one after the other: question, `<sep>`, answer, `<sep>`.
+
+    The arrays may be mapped from a file: whoever reads them reads only what is needed.
 
     Attributes:
         ids: [N] uint16, or uint32 where the vocabulary has more than 65,535 tokens.
@@ -54,6 +54,17 @@ class TokenizedDataset:
         """Number of tokens, separators included."""
         return len(self.ids)
 
+    def first(self, pairs: int) -> "TokenizedDataset":
+        """The first so many pairs, or all."""
+        pairs = min(pairs, self.n_pairs)
+        return TokenizedDataset(
+            ids=self.ids[: self.offsets[pairs]],
+            offsets=self.offsets[: pairs + 1],
+            prompt_lengths=self.prompt_lengths[:pairs],
+            kept=self.kept[:pairs],
+            too_long=0,
+        )
+
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """[pairs] tokens of each pair, separators included."""
@@ -62,15 +73,22 @@ class TokenizedDataset:
     @cached_property
     def unknown_tokens(self) -> int:
         """Number of `<unk>` among the ids."""
-        return int(np.count_nonzero(self.ids == UNK_ID))
+        return sum(int(np.count_nonzero(ids == UNK_ID)) for ids in self.chunks())
 
     @cached_property
     def sha256(self) -> str:
-        """The hash, in hex, of the encoded pairs; alike on every machine and for either width."""
-        digest = hashlib.sha256(self.ids.astype("<u4").tobytes())
+        """The hash, in hex, of the encoded pairs; alike on every machine."""
+        digest = hashlib.sha256()
+        for ids in self.chunks():
+            digest.update(ids.astype(ids.dtype.newbyteorder("<")).tobytes())
         digest.update(self.offsets.astype("<i8").tobytes())
         digest.update(self.prompt_lengths.astype("<i4").tobytes())
         return digest.hexdigest()
+
+    def chunks(self) -> Iterator[Ids]:
+        """The ids, so many at once that they are soon gone through."""
+        for start in range(0, self.n_tokens, _CHUNK):
+            yield self.ids[start : start + _CHUNK]
 
     def pair(self, index: int) -> Ids:
         """The ids of one pair, as a view."""
@@ -96,12 +114,13 @@ def tokenize(
     part_ends = part_lengths.ravel().cumsum()  # [pairs * 2]; each part ends with its <sep>
     texts = ((pairs[index].question, pairs[index].answer) for index in kept.tolist())
     total = int(part_ends[-1]) if kept.size else 0
-    ids = np.full(total, SEP_ID, dtype=np.uint32)
+    encoded = tokenizer.encode_long("".join(chain.from_iterable(texts)))
+    ids = np.full(total, SEP_ID, dtype=encoded.dtype)
     is_text = np.ones(total, dtype=bool)
     is_text[part_ends - 1] = False
-    ids[is_text] = tokenizer.encode_long("".join(chain.from_iterable(texts)))
+    ids[is_text] = encoded
     return TokenizedDataset(
-        ids=ids if tokenizer.vocab.size > _MOST_UINT16 else ids.astype(np.uint16),
+        ids=ids,
         offsets=np.concatenate(([0], part_ends[1::2])),
         prompt_lengths=part_lengths[:, 0].astype(np.int32),
         kept=kept.astype(np.int64),

@@ -1,21 +1,21 @@
 """Pairs of a question and an answer, and the JSONL files they are read from."""
 
+import contextlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from minigpt.corpus.diagnosis import explain_no_pair
+from minigpt.corpus.left_out import BadRow, LeftOut
 from minigpt.errors import DataError
-from minigpt.events import BadLine, BadLines, Report, ignore
+from minigpt.events import Report, ignore
 from minigpt.files import check_input
 
 MAX_LINE_BYTES = 1 << 20
-SHOWN_BAD_LINES = 5
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+MOST_READ = len(BOM) + MAX_LINE_BYTES + len(b"\r\n")  # of a line
 # int() refuses numbers of more than 4,300 digits; no number is ever used here, so any type will do.
 _DECODER = json.JSONDecoder(parse_int=float)
 
@@ -89,32 +89,36 @@ def read_file(
     Raises:
         DataError: The file cannot be read, holds no valid pair, or is refused by `strict`.
     """
+    lines: list[QALine] = []
+    left_out = LeftOut(path, report)
+    with open_data(path) as file:
+        for number, raw in enumerate(raw_lines(file), start=1):
+            if not raw.strip():
+                continue
+            pair = parse_line(raw, question_key=question_key, answer_key=answer_key)
+            if isinstance(pair, QAPair):
+                lines.append(QALine(number, raw, pair))
+            else:
+                left_out.add([BadRow(number, raw, pair)], {pair: 1})
+    left_out.finish(pairs=len(lines), strict=strict, keys=(question_key, answer_key))
+    return QAFile(lines, dict(left_out.by_reason))
+
+
+@contextlib.contextmanager
+def open_data(path: Path) -> Iterator[BinaryIO]:
+    """A data file, open for reading.
+
+    Raises:
+        DataError: It cannot be opened, or reading it fails while it is open.
+    """
     hint = "name an existing JSONL file, or set its place under [data] in minigpt.toml"
     check_input(path, error=DataError, what="the data", hint=hint)
-    lines: list[QALine] = []
-    bad = _Bad(path, report)
     try:
         with path.open("rb") as file:
-            for number, raw in enumerate(_raw_lines(file), start=1):
-                if not raw.strip():
-                    continue
-                pair = parse_line(raw, question_key=question_key, answer_key=answer_key)
-                if isinstance(pair, QAPair):
-                    lines.append(QALine(number, raw, pair))
-                else:
-                    bad.add(number, raw, pair)
+            yield file
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"{path}: cannot read the data: {reason}", hint=hint) from error
-    bad.finish()
-    if not lines:
-        raise explain_no_pair(path, bad.first, bad.first_raw, keys=(question_key, answer_key))
-    if strict and bad.total:
-        raise DataError(
-            f"{path}: {bad.summary()}, and strict reading allows none",
-            hint="correct them, or leave --strict out to skip them",
-        )
-    return QAFile(lines, dict(bad.by_reason))
 
 
 def read_pairs(
@@ -141,10 +145,24 @@ def read_pairs(
 
 def parse_line(raw: bytes, *, question_key: str, answer_key: str) -> QAPair | str:
     """The pair that a line holds, or the reason why it holds none."""
+    fields = parse_fields(raw, question_key=question_key, answer_key=answer_key)
+    if isinstance(fields, str):
+        return fields
+    topic = fields.get("topic")
+    return QAPair(
+        fields[question_key],
+        fields[answer_key],
+        topic if isinstance(topic, str) else "",
+        _accepted_answers(fields.get("answers")),
+    )
+
+
+def parse_fields(raw: bytes, *, question_key: str, answer_key: str) -> dict[str, Any] | str:
+    """The fields of a line that holds a pair, or the reason why it holds none."""
     if len(raw) > MAX_LINE_BYTES:
         return "line too long"
     try:
-        fields = _DECODER.decode(raw.decode("utf-8"))
+        fields = _decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
         return "not UTF-8"
     except RecursionError:
@@ -159,11 +177,17 @@ def parse_line(raw: bytes, *, question_key: str, answer_key: str) -> QAPair | st
     fault = _fault(fields, question_key) or _fault(fields, answer_key)
     if fault:
         return fault
-    topic = fields.get("topic")
-    pair = QAPair(
-        fields[question_key], fields[answer_key], topic if isinstance(topic, str) else "", answers
-    )
-    return pair if _is_encodable(pair) else "lone surrogate"
+    if b"\\u" in raw and not _is_encodable(fields, question_key, answer_key):
+        return "lone surrogate"
+    return fields
+
+
+def _decode(text: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    if text[:1] == "{" and text[-1:] == "}":  # the usual line: no space around it to look for
+        value, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return value
+    return _DECODER.decode(text)
 
 
 def _accepted_answers(value: object) -> tuple[str, ...]:
@@ -180,49 +204,28 @@ def _fault(fields: dict[str, Any], key: str) -> str:
     return "" if fields[key].strip() else f"field {key!r} empty"
 
 
-def _is_encodable(pair: QAPair) -> bool:
+def _is_encodable(fields: dict[str, Any], *keys: str) -> bool:
+    kept = [fields[key] for key in keys] + [*_accepted_answers(fields.get("answers"))]
+    topic = fields.get("topic")
     try:
-        "".join((pair.question, pair.answer, pair.topic, *pair.answers)).encode("utf-8")
+        "".join([*kept, topic if isinstance(topic, str) else ""]).encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _raw_lines(file: BinaryIO) -> Iterator[bytes]:
-    # A line over the limit comes back cut, still over the limit, and its rest is never held.
-    most = len(_BOM) + MAX_LINE_BYTES + len(b"\r\n")
-    while raw := file.readline(most):
+def raw_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file, each without its line end and without a BOM before it.
+
+    A line over the limit comes back cut, still over the limit, and its rest is never held.
+    """
+    while raw := file.readline(MOST_READ):
         rest = raw
-        while len(rest) == most and not rest.endswith(b"\n"):
-            rest = file.readline(most)
-        yield raw.removesuffix(b"\n").removesuffix(b"\r").removeprefix(_BOM)
+        while len(rest) == MOST_READ and not rest.endswith(b"\n"):
+            rest = file.readline(MOST_READ)
+        yield without_ends(raw)
 
 
-class _Bad:
-    """The lines left out of one file: the first reported one by one, all counted."""
-
-    def __init__(self, path: Path, report: Report) -> None:
-        self.path = path
-        self.report = report
-        self.by_reason: Counter[str] = Counter()
-        self.first: BadLine | None = None
-        self.first_raw = b""
-        self.total = 0
-
-    def add(self, number: int, raw: bytes, reason: str) -> None:
-        event = BadLine(self.path, number, reason)
-        if self.first is None:
-            self.first, self.first_raw = event, raw
-        if self.total < SHOWN_BAD_LINES:
-            self.report(event)
-        self.total += 1
-        self.by_reason[reason] += 1
-
-    def finish(self) -> None:
-        if self.total:
-            self.report(BadLines(self.path, self.total, dict(self.by_reason)))
-
-    def summary(self) -> str:
-        assert self.first is not None
-        lines = "1 bad line" if self.total == 1 else f"{self.total:,} bad lines"
-        return f"{lines}, the first is line {self.first.line}: {self.first.reason}"
+def without_ends(raw: bytes) -> bytes:
+    """A line as it is parsed: without its line end and without a BOM before it."""
+    return raw.removesuffix(b"\n").removesuffix(b"\r").removeprefix(BOM)

@@ -1,16 +1,18 @@
-"""A training and a validation part."""
+"""A training and a validation part, as the numbers of their lines."""
 
-import random
-from collections.abc import Callable, Hashable, Sequence
-from typing import TypeVar
+import numpy as np
+from numpy.typing import NDArray
 
+from minigpt.corpus.hashing import Hashes
+from minigpt.corpus.shuffle import Order, shuffled
 from minigpt.errors import DataError
 
-T = TypeVar("T")
+_AT_ONCE = 1 << 20
+_DROPPED_BITS = np.uint64(40)  # of a hash; the others are the number of a mark
 
 
-def split_lines(lines: Sequence[T], *, train_ratio: float, seed: int) -> tuple[list[T], list[T]]:
-    """Shuffle a copy of `lines` and cut it at `int(n * train_ratio)`.
+def split_lines(count: int, *, train_ratio: float, seed: int) -> tuple[Order, Order]:
+    """Shuffle the numbers of so many lines and cut them at `int(count * train_ratio)`.
 
     Returns:
         The training and the validation part.
@@ -18,27 +20,27 @@ def split_lines(lines: Sequence[T], *, train_ratio: float, seed: int) -> tuple[l
     Raises:
         DataError: One of them would be empty.
     """
-    shuffled = list(lines)
-    random.Random(seed).shuffle(shuffled)
-    cut = int(len(shuffled) * train_ratio)
-    if not 0 < cut < len(shuffled):
+    cut = int(count * train_ratio)
+    if not 0 < cut < count:
         part = "training" if cut == 0 else "validation"
         raise DataError(
-            f"{len(shuffled):,} valid lines cut at {train_ratio:g} leave no {part} pair",
+            f"{count:,} valid lines cut at {train_ratio:g} leave no {part} pair",
             hint="add pairs, or choose another --train-ratio",
         )
-    return shuffled[:cut], shuffled[cut:]
+    order = shuffled(count, seed)
+    return order[:cut], order[cut:]
 
 
-def make_leak_free(
-    train: Sequence[T], val: Sequence[T], key: Callable[[T], Hashable]
-) -> tuple[list[T], list[T], int]:
-    """Move what also stands in train from the validation part to the end of train.
+def make_leak_free(questions: Hashes, train: Order, val: Order) -> tuple[Order, Order, int]:
+    """Move lines whose question also stands in train from validation to the end of train.
+
+    Equal questions have equal hashes, so none is left in both. That a line moves because two
+    different questions share a hash may happen once in two million splits of ten million lines.
 
     Args:
-        train: The training part.
-        val: The validation part.
-        key: What two lines share when one gives the other away: their question.
+        questions: [lines] hashes of all questions.
+        train: Numbers of the training lines.
+        val: Numbers of the validation lines.
 
     Returns:
         The two parts and how many lines moved.
@@ -46,12 +48,27 @@ def make_leak_free(
     Raises:
         DataError: No validation line would be left.
     """
-    seen = {key(line) for line in train}
-    moved = [line for line in val if key(line) in seen]
-    kept = [line for line in val if key(line) not in seen]
-    if not kept:
+    moves = _stand_in(questions, train, val)
+    if moves.all():
         raise DataError(
             "every validation question also stands in the training part",
             hint="add pairs, choose another --seed, or allow it with --no-leak-free",
         )
-    return [*train, *moved], kept, len(moved)
+    return np.concatenate([train, val[moves]]), val[~moves], int(moves.sum())
+
+
+def _stand_in(questions: Hashes, train: Order, val: Order) -> NDArray[np.bool_]:
+    """[val] whether the question of each validation line also stands in train."""
+    asked = questions[val]
+    marks = np.zeros(1 << 24, dtype=np.bool_)  # most of what is not asked is seen here
+    marks[asked >> _DROPPED_BITS] = True
+    likely = [asked[:0]]
+    for start in range(0, train.size, _AT_ONCE):
+        known = questions[train[start : start + _AT_ONCE]]
+        likely.append(known[marks[known >> _DROPPED_BITS]])
+    hashes = np.unique(np.concatenate(likely))
+    if not hashes.size:
+        return np.zeros(val.size, dtype=np.bool_)
+    place = np.searchsorted(hashes, asked).clip(max=hashes.size - 1)
+    found: NDArray[np.bool_] = hashes[place] == asked
+    return found

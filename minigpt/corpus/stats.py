@@ -1,20 +1,24 @@
 """How long the pairs are, what the vocabulary lacks, and what repeats or contradicts itself."""
 
-from collections.abc import Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minigpt.corpus.dataset import pair_lengths
-from minigpt.corpus.qa import QAPair
-from minigpt.corpus.vocab import Vocab, count_characters
+from minigpt.corpus.repeats import Contested, Repeats
+from minigpt.corpus.scan import CharacterCounts, DataFile, Scan, read_pairs_at
+from minigpt.corpus.takings import Arrays, added
+from minigpt.corpus.vocab import Vocab
+from minigpt.events import Report, ignore
 
 MAX_LENGTHS = (32, 64, 96, 128, 140, 192, 256, 512)  # the tutorial advises 140, trains with 128
 MOST_COMMON = 10
 EXAMPLES = 5
 
-Lengths = NDArray[np.int64]
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,68 +112,111 @@ class TokenStats:
 
 
 def token_stats(
-    pairs: Sequence[QAPair], vocab: Vocab, *, interval: int = 20, max_length: int = 512
-) -> TokenStats:
-    """Measure the pairs.
+    data: DataFile,
+    vocab: Vocab,
+    *,
+    interval: int = 20,
+    max_length: int = 512,
+    report: Report = ignore,
+) -> tuple[TokenStats, Scan]:
+    """Measure the pairs of a file.
 
     Args:
-        pairs: At least one.
-        vocab: What they are encoded with.
+        data: The file.
+        vocab: What its pairs are encoded with.
         interval: Width of a bin of the histogram, in tokens.
         max_length: Longer pairs are gathered in one last bin.
+        report: Told of bad lines, and how far it is.
+
+    Returns:
+        The figures, and the pass that was made.
 
     Raises:
-        ValueError: There is no pair.
+        DataError: As `read_file` does.
     """
-    if not pairs:
-        raise ValueError("no pair to measure")
-    part_lengths = pair_lengths(pairs)
-    lengths = part_lengths.sum(axis=1)
+    scan = Scan(data, "measures", report, {})
+    with Repeats() as repeats, contextlib.closing(scan.parts()) as parts:
+        measured = _Sums()
+        for arrays in parts:
+            measured.add(arrays)
+            repeats.add(arrays["records"], arrays["buckets"])
+        repeated = repeats.find(EXAMPLES)
+    lengths = measured.pair_lengths
     summary = summarize(lengths)
     recommended = recommend_max_length(summary)
-    contradictions = find_contradictions(pairs)
-    return TokenStats(
-        pairs=len(pairs),
-        tokens=int(lengths.sum()),
-        question=summarize(part_lengths[:, 0] - 1),
-        answer=summarize(part_lengths[:, 1] - 1),
+    figures = TokenStats(
+        pairs=scan.pairs,
+        tokens=_total(lengths),
+        question=summarize(measured.question_lengths),
+        answer=summarize(measured.answer_lengths),
         pair=summary,
         histogram=histogram(lengths, interval=interval, max_length=max_length),
-        unknown=find_unknown(pairs, vocab),
-        duplicates=len(pairs) - len({(pair.question, pair.answer) for pair in pairs}),
-        contradictions=len(contradictions),
-        contradiction_examples=tuple(contradictions[:EXAMPLES]),
+        unknown=find_unknown(measured.characters.counter(), vocab),
+        duplicates=repeated.duplicates,
+        contradictions=repeated.contradictions,
+        contradiction_examples=tuple(_contradictions(data, repeated.examples)),
         candidates=tuple(
             measure_candidate(lengths, length) for length in sorted({*MAX_LENGTHS, recommended})
         ),
         recommended_max_length=recommended,
     )
+    return figures, scan
 
 
-def summarize(lengths: Lengths) -> Summary:
-    """Mean, percentiles and maximum of at least one length."""
-    ranks = np.percentile(lengths, [50, 90, 95, 99], method="inverted_cdf")
-    p50, p90, p95, p99 = (int(rank) for rank in ranks)
-    return Summary(float(lengths.mean()), p50, p90, p95, p99, int(lengths.max()))
+class _Sums:
+    """The counts of all parts, added up."""
+
+    def __init__(self) -> None:
+        self.characters = CharacterCounts()
+        self.question_lengths = self.answer_lengths = self.pair_lengths = np.zeros(0, np.int64)
+
+    def add(self, arrays: Arrays) -> None:
+        """Add those of a part."""
+        self.characters.add(arrays)
+        self.question_lengths = added(self.question_lengths, arrays["question_lengths"])
+        self.answer_lengths = added(self.answer_lengths, arrays["answer_lengths"])
+        self.pair_lengths = added(self.pair_lengths, arrays["pair_lengths"])
 
 
-def histogram(lengths: Lengths, *, interval: int, max_length: int) -> tuple[Bin, ...]:
-    """Count the lengths in bins from 0; those over `max_length`, if any, make one last bin."""
+def summarize(counts: Counts) -> Summary:
+    """Mean, percentiles and maximum of at least one length.
+
+    Args:
+        counts: How many have each length, from 0.
+    """
+    number = int(counts.sum())
+    up_to = counts.cumsum()
+    p50, p90, p95, p99 = (
+        int(np.searchsorted(up_to, -(-number * percent // 100))) for percent in (50, 90, 95, 99)
+    )
+    return Summary(_total(counts) / number, p50, p90, p95, p99, int(np.flatnonzero(counts)[-1]))
+
+
+def _total(counts: Counts) -> int:
+    return int((counts * np.arange(counts.size)).sum())
+
+
+def histogram(counts: Counts, *, interval: int, max_length: int) -> tuple[Bin, ...]:
+    """The lengths in bins from 0; those over `max_length`, if any, make one last bin."""
+    lengths = np.flatnonzero(counts)
     within = lengths[lengths <= max_length]
-    over = lengths.size - within.size
-    counts = np.bincount(within // interval, minlength=max_length // interval + 1 if over else 0)
+    over = int(counts[max_length + 1 :].sum())
+    heights = np.bincount(
+        within // interval,
+        weights=counts[within],
+        minlength=max_length // interval + 1 if over else 0,
+    )
     bins = [
-        Bin(index * interval, min((index + 1) * interval - 1, max_length), count)
-        for index, count in enumerate(counts.tolist())
+        Bin(index * interval, min((index + 1) * interval - 1, max_length), int(count))
+        for index, count in enumerate(heights.tolist())
     ]
     if over:
         bins.append(Bin(max_length + 1, None, over))
     return tuple(bins)
 
 
-def find_unknown(pairs: Sequence[QAPair], vocab: Vocab) -> Unknown:
-    """Count the characters that the vocabulary lacks; shares are of all characters."""
-    counts = count_characters(pairs)
+def find_unknown(counts: Counter[str], vocab: Vocab) -> Unknown:
+    """Which of these characters the vocabulary lacks; shares are of all characters."""
     unknown = [(char, count) for char, count in counts.items() if char not in vocab.ids]
     unknown.sort(key=lambda item: (-item[1], item[0]))
     total = sum(count for _, count in unknown)
@@ -177,25 +224,20 @@ def find_unknown(pairs: Sequence[QAPair], vocab: Vocab) -> Unknown:
     return Unknown(total, share, len(unknown), tuple(unknown[:MOST_COMMON]))
 
 
-def find_contradictions(pairs: Sequence[QAPair]) -> list[Contradiction]:
-    """The questions that stand there with different answers, those with the most answers first."""
-    answers: dict[str, dict[str, None]] = {}
-    for pair in pairs:
-        answers.setdefault(pair.question, {})[pair.answer] = None
-    found = [
-        Contradiction(question, len(given), tuple(given)[:EXAMPLES])
-        for question, given in answers.items()
-        if len(given) > 1
-    ]
-    return sorted(found, key=lambda contradiction: -contradiction.count)
+def _contradictions(data: DataFile, found: Sequence[Contested]) -> Iterator[Contradiction]:
+    for contested in found:
+        pairs = read_pairs_at(data, contested.starts)
+        yield Contradiction(
+            pairs[0].question, contested.count, tuple(pair.answer for pair in pairs)
+        )
 
 
-def measure_candidate(lengths: Lengths, max_length: int) -> Candidate:
+def measure_candidate(counts: Counts, max_length: int) -> Candidate:
     """What `max_length` would leave out, and what padding all other pairs to it would waste."""
-    within = lengths[lengths <= max_length]
-    over = lengths.size - within.size
-    padding = 1 - float(within.mean()) / max_length if within.size else 0.0
-    return Candidate(max_length, over, over / lengths.size, padding)
+    within = counts[: max_length + 1]
+    number, fit = int(counts.sum()), int(within.sum())
+    padding = 1 - _total(within) / fit / max_length if fit else 0.0
+    return Candidate(max_length, number - fit, (number - fit) / number, padding)
 
 
 def recommend_max_length(pair: Summary) -> int:

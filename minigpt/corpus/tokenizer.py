@@ -7,9 +7,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from minigpt.corpus.vocab import PAD_ID, SEP_ID, UNK_ID, Vocab
+from minigpt.corpus.vocab import PAD_ID, SEP_ID, SPECIAL_TOKENS, UNK_ID, Vocab
+
+Ids = NDArray[np.uint16] | NDArray[np.uint32]
 
 _CODE_POINTS = 0x110000  # Unicode ends at U+10FFFF
+_MOST_UINT16 = 65_535  # tokens
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,10 @@ class Tokenizer:
         """Question, `<sep>`, answer, `<sep>`; the last one tells the model to stop."""
         return [*self.encode_prompt(question), *self.encode(answer), SEP_ID]
 
-    def encode_long(self, text: str) -> NDArray[np.uint32]:
+    def encode_long(self, text: str) -> Ids:
         """The same as `encode`, for text of many pairs at once."""
         code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-        return self._id_of_code_point.take(code_points)
+        return self._table.take(code_points)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids; `<pad>` is skipped, `<unk>` and `<sep>` are shown by name.
@@ -66,12 +69,24 @@ class Tokenizer:
         return self.vocab.tokens[index]
 
     @cached_property
-    def _id_of_code_point(self) -> NDArray[np.uint32]:
-        table = np.full(_CODE_POINTS, UNK_ID, dtype=np.uint32)
-        for index, token in enumerate(self.vocab.tokens):
-            if len(token) == 1:
-                table[ord(token)] = index
-        return table
+    def _table(self) -> Ids:
+        return id_table(self.vocab.characters)
+
+
+def id_table(characters: str) -> Ids:
+    """The id of every code point, for `take`.
+
+    Args:
+        characters: Those of a vocabulary, in the order of their ids.
+
+    Returns:
+        [code points] uint16, or uint32 where the vocabulary has more than 65,535 tokens.
+    """
+    size = len(SPECIAL_TOKENS) + len(characters)
+    table = np.full(_CODE_POINTS, UNK_ID, dtype="<u2" if size <= _MOST_UINT16 else "<u4")
+    points = np.frombuffer(characters.encode("utf-32-le"), dtype="<u4")
+    table[points] = np.arange(len(SPECIAL_TOKENS), size)
+    return table
 
 
 def pad(ids: Sequence[int], max_length: int) -> tuple[list[int], list[int]]:

@@ -50,6 +50,11 @@ class Vocab:
         """Number of tokens, the special ones included."""
         return len(self.tokens)
 
+    @property
+    def characters(self) -> str:
+        """The tokens that are characters, in the order of their ids."""
+        return "".join(self.tokens[len(SPECIAL_TOKENS) :])
+
     @cached_property
     def ids(self) -> Mapping[str, int]:
         """The id of each token."""
@@ -58,10 +63,14 @@ class Vocab:
     @cached_property
     def sha256(self) -> str:
         """The hash, in hex, of the vocabulary as a file."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        return hashlib.sha256(self._as_file).hexdigest()
 
     def to_bytes(self) -> bytes:
         """The vocabulary as a file: JSON with `word2id` and its inverse `id2word`, in UTF-8."""
+        return self._as_file
+
+    @cached_property
+    def _as_file(self) -> bytes:
         tables = {"word2id": self.ids, "id2word": dict(enumerate(self.tokens))}
         return json.dumps(tables, ensure_ascii=False, indent=4).encode("utf-8")
 

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
 
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.evaluation.answers import Said, answer_all, seconds_to_first
@@ -15,6 +17,8 @@ from minigpt.events import Report, ignore
 from minigpt.model.checkpoint import Checkpoint
 from minigpt.model.runtime import Runtime
 from minigpt.settings import EvalSettings
+
+SCORED = 64  # pairs for a forward pass over true answers, where the device decides
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,7 @@ class Candidate:
         self.runtime = runtime
         self.settings = settings
         self.report = report
-        self.model = checkpoint.build(runtime.device)
+        self.model = runtime.answering(checkpoint.build())
         self.tokenizer = Tokenizer(checkpoint.vocab)
 
     def measure(self, encoded: Encoded, memory: Memory | None) -> Measurement:
@@ -70,6 +74,9 @@ class Candidate:
             rows = list(map(with_answer, rows, self._answer(questions)))
             speed["questions_per_s"] = len(questions) / _seconds_since(started)
             speed["time_to_first_s"] = self._seconds_to_first(questions)
+        if self.runtime.quantize != "none":
+            full = self._full().surprises(encoded)
+            speed["quantization_loss"] = surprises.answer.loss - full.answer.loss
         if memory:
             rows = with_memory(rows, memory)
         tally = with_rows(tally_surprises(encoded, surprises), rows)
@@ -81,9 +88,20 @@ class Candidate:
             self.model,
             encoded.dataset,
             self.runtime,
-            batch_tokens=self.settings.batch_size * self.checkpoint.info.max_length,
+            batch_tokens=(self.settings.batch_size or SCORED) * self.checkpoint.info.max_length,
             report=self.report,
         )
+
+    def _full(self) -> "Candidate":
+        """The same model with the weights that it was trained to."""
+        runtime = replace(self.runtime, quantize="none", dtype=torch.float32)
+        return Candidate(self.checkpoint, runtime, self.settings, report=self.report)
+
+    def _rows(self) -> int:
+        """Questions that are answered together."""
+        config = self.checkpoint.config
+        numbers = 2 * config.n_layer * config.n_embd * self.checkpoint.info.max_length
+        return self.runtime.rows_at_once(numbers * self.runtime.dtype.itemsize)
 
     def _answer(self, questions: Sequence[str]) -> list[Said]:
         return answer_all(
@@ -92,7 +110,7 @@ class Candidate:
             self.tokenizer,
             max_new_tokens=self.settings.max_new_tokens,
             context_length=self.checkpoint.info.max_length,
-            batch_size=self.settings.batch_size,
+            batch_size=self.settings.batch_size or self._rows(),
             report=self.report,
         )
 

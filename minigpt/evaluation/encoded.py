@@ -47,5 +47,10 @@ def encode(pairs: Sequence[QAPair], vocab: Vocab, *, max_length: int) -> Encoded
 
 def draw(pairs: Sequence[QAPair], count: int, *, seed: int) -> list[QAPair]:
     """A seeded sample of at most so many pairs, in their order."""
-    chosen = np.random.default_rng(seed).permutation(len(pairs))[:count]
-    return [pairs[index] for index in np.sort(chosen).tolist()]
+    return [pairs[index] for index in draw_numbers(len(pairs), count, seed=seed)]
+
+
+def draw_numbers(total: int, count: int, *, seed: int) -> list[int]:
+    """Which of so many pairs `draw` takes."""
+    chosen = np.random.default_rng(seed).permutation(total)[:count]
+    return [*map(int, np.sort(chosen))]

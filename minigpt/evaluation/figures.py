@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-Form = Literal["share", "number", "rate", "seconds"]
-Need = Literal["answers", "accepted", "training"]
+Form = Literal["share", "number", "rate", "seconds", "signed"]
+Need = Literal["answers", "accepted", "training", "quantized"]
 
 BITS = 1 / math.log(2)  # in a nat
 
@@ -42,7 +42,7 @@ class Figure:
         factor: What the quotient is multiplied by.
         exponential: Whether e is raised to it at the end.
         needs: What it cannot be measured without: generated answers, accepted answers in the
-            data, the training data.
+            data, the training data, quantised weights.
     """
 
     name: str
@@ -240,6 +240,14 @@ def _speed() -> Iterator[Figure]:
         form="seconds",
         higher=False,
     )
+    yield Figure(
+        "quantization_loss",
+        "loss_answer less that of the same model with its full weights",
+        "speed",
+        form="signed",
+        higher=False,
+        needs=("quantized",),
+    )
 
 
 FIGURES = {
@@ -265,6 +273,8 @@ def _shown(value: float, form: Form) -> str:
             return f"{value:.1%}"
         case "seconds":
             return f"{value * 1000:,.1f} ms"
+        case "signed":
+            return f"{value:+.4f}"
         case "rate":
             return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
         case _:

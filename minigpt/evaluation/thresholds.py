@@ -10,6 +10,7 @@ MISSING: dict[Need, str] = {
     "answers": "leave --no-generate out",
     "accepted": "no line of the data has a list of accepted `answers`",
     "training": "name the data that the model was trained on with --train-data",
+    "quantized": "add --quantize int8 or int4",
 }
 
 
@@ -42,7 +43,12 @@ def _number(text: str) -> float:
 
 
 def check_measurable(
-    thresholds: Mapping[str, float], *, answers: bool, accepted: bool, training: bool
+    thresholds: Mapping[str, float],
+    *,
+    answers: bool,
+    accepted: bool,
+    training: bool,
+    quantized: bool = False,
 ) -> None:
     """Refuse a threshold for what will not be measured, before anything is.
 
@@ -51,11 +57,17 @@ def check_measurable(
         answers: Whether answers are generated.
         accepted: Whether the data has accepted answers.
         training: Whether the training data is known.
+        quantized: Whether the model's weights are.
 
     Raises:
         SettingsError: A figure needs what is not there.
     """
-    there: dict[Need, bool] = {"answers": answers, "accepted": accepted, "training": training}
+    there: dict[Need, bool] = {
+        "answers": answers,
+        "accepted": accepted,
+        "training": training,
+        "quantized": quantized,
+    }
     for name in thresholds:
         for need in FIGURES[name].needs:
             if not there[need]:

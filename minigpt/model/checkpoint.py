@@ -22,7 +22,7 @@ from minigpt.corpus.vocab import Vocab
 from minigpt.errors import CheckpointError, VocabError
 from minigpt.files import atomic_path, output_error
 from minigpt.model.config import GPTConfig
-from minigpt.model.gpt import GPT
+from minigpt.model.gpt import GPT, shapes_of
 from minigpt.model.location import LAST, TRAIN_HINT, resolve_checkpoint
 from minigpt.settings import Length
 
@@ -97,8 +97,7 @@ class Checkpoint:
 
     def build(self, device: torch.device | str = "cpu") -> GPT:
         """The model with these weights, in evaluation mode."""
-        with torch.device("meta"):
-            model = GPT(self.config)
+        model = shapes_of(self.config)
         weights = dict(self.weights)
         weights[TIED] = weights["transformer.wte.weight"]
         model.load_state_dict(weights, assign=True)
@@ -313,8 +312,7 @@ def _check_shapes(path: Path, config: GPTConfig, file: Any) -> None:  # noqa: AN
     names = {name for name in file.keys() if not name.startswith(TRAINING)}  # noqa: SIM118 - not a dict
     if config.n_layer > len(names):  # before a model of that many layers is even outlined
         raise CheckpointError(f"{path}: damaged: weights are missing", hint=DAMAGED_HINT)
-    with torch.device("meta"):
-        expected = {k: list(v.shape) for k, v in GPT(config).state_dict().items() if k != TIED}
+    expected = {k: list(v.shape) for k, v in shapes_of(config).state_dict().items() if k != TIED}
     if names != expected.keys():
         name = sorted(names ^ expected.keys())[0]
         raise CheckpointError(

@@ -42,7 +42,7 @@ class GPTConfig(Section):
             n_layer=n_layer,
             n_head=n_head,
             n_embd=n_embd,
-            dropout=settings.dropout,
+            dropout=max(0.0, settings.dropout),
         )
 
     @property

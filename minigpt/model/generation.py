@@ -1,14 +1,18 @@
 """From a prompt to an answer: one stream of ids, or many prompts at once."""
 
+import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from minigpt.model.cache import KVCache
+from minigpt.model.decoder import Decoder
 from minigpt.model.gpt import GPT
-from minigpt.model.sampling import Sampler, draw_uniforms
+from minigpt.model.sampling import Sampler
+
+WORTH_RECORDING = 64  # prompts; see `Decoder.record`
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +71,19 @@ def stream(
         ['蓝', '色', '。', '<sep>']
     """
     B, T = input_ids.shape
-    steps = min(max_new_tokens, _room(model, T, context_length))
-    uniforms = _uniforms(seeds, B, steps, greedy=sampler.temperature == 0).to(input_ids.device)
-    stops = torch.tensor(list(stop_token_ids), dtype=torch.int64, device=input_ids.device)
-    decoder = _Decoder(model, input_ids, sampler, capacity=T + steps)
-    finished = torch.zeros(B, dtype=torch.bool, device=input_ids.device)
-    ids = input_ids[:, -1]
-    for step in range(steps):
-        ids = torch.where(finished, ids, decoder.next(uniforms[:, step]))
-        finished = finished | torch.isin(ids, stops)
-        yield ids
-        if step + 1 == steps or bool(finished.all()):
-            return
-        decoder.feed(ids)
+    steps = min(max_new_tokens, room(model, T, context_length))
+    decoder = Decoder(model, rows=B, capacity=T + steps, sampler=sampler)
+    stops = frozenset(stop_token_ids)
+    ids: list[int] = []
+    with contextlib.closing(decoder.write(input_ids.tolist(), seeds=seeds, steps=steps)) as new:
+        for drawn in new:
+            # A finished row repeats its stop.
+            ids = [
+                old if old in stops else now for old, now in zip(ids or drawn, drawn, strict=True)
+            ]
+            yield torch.tensor(ids, device=input_ids.device)
+            if stops.issuperset(ids):
+                return
 
 
 def generate(
@@ -133,7 +137,7 @@ def complete(
     batch_size: int = 64,
     halt: Callable[[Sequence[int]], bool] | None = None,
 ) -> Iterator[tuple[int, Completion]]:
-    """Answer many prompts, those of one length together; finished ones leave the batch.
+    """Answer many prompts together; where one is finished, the next one begins.
 
     Each answer is the one that the prompt would get alone.
 
@@ -149,7 +153,7 @@ def complete(
         halt: Given the ids of an answer so far, whether it ends there.
 
     Yields:
-        Index of a prompt and its completion, in the order in which batches finish.
+        Index of a prompt and its completion, in the order in which they finish.
 
     Raises:
         ValueError: A prompt leaves no room for an answer.
@@ -167,120 +171,79 @@ def complete(
         >>> [tokenizer.decode(completion.ids) for _, completion in sorted(answers)]
         ['蓝色。', '红色。']
     """
-    by_length: dict[int, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        by_length.setdefault(len(prompt), []).append(index)
-    rooms = {length: _room(model, length, context_length) for length in by_length}
-    for length in sorted(by_length):
-        indices = by_length[length]
-        for start in range(0, len(indices), batch_size):
-            rows = indices[start : start + batch_size]
-            yield from zip(
-                rows,
-                _complete_batch(
-                    model,
-                    torch.tensor([list(prompts[row]) for row in rows]),
-                    sampler=sampler,
-                    steps=min(max_new_tokens, rooms[length]),
-                    stop_token_id=stop_token_id,
-                    halt=halt,
-                    seeds=None if seeds is None else [seeds[row] for row in rows],
-                ),
-                strict=True,
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    limits = [min(max_new_tokens, room(model, len(each), context_length)) for each in prompts]
+    if not order:
+        return
+    decoder = Decoder(
+        model,
+        rows=min(batch_size, len(prompts)),
+        capacity=max(len(each) + limit for each, limit in zip(prompts, limits, strict=True)),
+        sampler=sampler,
+    )
+    if len(prompts) >= WORTH_RECORDING:
+        decoder.record()
+    waiting, free = deque(order), list(reversed(range(decoder.rows)))
+    texts: dict[int, _Text] = {}  # by row
+    while waiting or texts:
+        if waiting and len(free) >= min(len(waiting), max(1, decoder.rows // 8)):
+            begun = [(free.pop(), waiting.popleft()) for _ in range(min(len(free), len(waiting)))]
+            first = decoder.admit(
+                [row for row, _ in begun],
+                [prompts[index] for _, index in begun],
+                seeds=None if seeds is None else [seeds[index] for _, index in begun],
+                steps=max(limits[index] for _, index in begun),
             )
+            texts |= {row: _Text(index, limits[index]) for row, index in begun}
+            heard = [(row, (token,)) for (row, _), token in zip(begun, first, strict=True)]
+        else:
+            columns = list(zip(*decoder.run(decoder.run_ahead), strict=True))
+            heard = [(row, columns[row]) for row in texts]
+        for row, tokens in heard:
+            if texts[row].hear(tokens, stop_token_id, halt):
+                text = texts.pop(row)
+                free.append(row)
+                decoder.finish(row)
+                yield text.index, Completion(tuple(text.ids), text.stopped, text.halted)
+        if decoder.may_shrink and not waiting and texts and 2 * len(texts) <= decoder.rows:
+            decoder.keep(list(texts))
+            texts, free = dict(enumerate(texts.values())), []
 
 
-def _complete_batch(
-    model: GPT,
-    input_ids: Tensor,
-    *,
-    sampler: Sampler,
-    steps: int,
-    stop_token_id: int,
-    halt: Callable[[Sequence[int]], bool] | None,
-    seeds: Sequence[int] | None,
-) -> list[Completion]:
-    input_ids = input_ids.to(model.lm_head.weight.device)
-    B, T = input_ids.shape
-    answers: list[list[int]] = [[] for _ in range(B)]
-    stopped, halted = [False] * B, [False] * B
-    alive = list(range(B))
-    uniforms = _uniforms(seeds, B, steps, greedy=sampler.temperature == 0).to(input_ids.device)
-    decoder = _Decoder(model, input_ids, sampler, capacity=T + steps)
-    for step in range(steps):
-        ids = decoder.next(uniforms[:, step])
-        stay = []
-        for place, (row, token) in enumerate(zip(alive, ids.tolist(), strict=True)):
-            if token == stop_token_id:
-                stopped[row] = True
-                continue
-            answers[row].append(token)
-            halted[row] = halt is not None and halt(answers[row])
-            if not halted[row]:
-                stay.append(place)
-        alive = [alive[place] for place in stay]
-        if not alive or step == steps - 1:
-            break
-        if len(stay) < len(ids):
-            rows = torch.tensor(stay, device=ids.device)
-            ids, uniforms = ids[rows], uniforms[rows]
-            decoder.keep(rows)
-        decoder.feed(ids)
-    ended = zip(answers, stopped, halted, strict=True)
-    return [Completion(tuple(ids), by_itself, cut) for ids, by_itself, cut in ended]
+class _Text:
+    """An answer that is being written."""
+
+    def __init__(self, index: int, limit: int) -> None:
+        self.index = index
+        self.limit = limit
+        self.ids: list[int] = []
+        self.stopped = self.halted = False
+
+    def hear(
+        self, tokens: Sequence[int], stop: int, halt: Callable[[Sequence[int]], bool] | None
+    ) -> bool:
+        """Take the next tokens, and tell whether the answer ends among them."""
+        if halt is None and stop not in tokens and len(self.ids) + len(tokens) < self.limit:
+            self.ids += tokens
+            return False
+        for token in tokens:
+            if token == stop:
+                self.stopped = True
+                return True
+            self.ids.append(token)
+            self.halted = halt is not None and halt(self.ids)
+            if self.halted or len(self.ids) == self.limit:
+                return True
+        return False
 
 
-def _room(model: GPT, length: int, context_length: int | None) -> int:
-    """How many tokens can follow a prompt of so many."""
+def room(model: GPT, length: int, context_length: int | None) -> int:
+    """How many tokens can follow a prompt of so many.
+
+    Raises:
+        ValueError: None can.
+    """
     limit = min(context_length or model.config.block_size, model.config.block_size)
     if limit <= length:
         raise ValueError(f"a prompt of {length} tokens leaves no room for an answer within {limit}")
     return limit - length
-
-
-def _uniforms(seeds: Sequence[int] | None, rows: int, steps: int, *, greedy: bool) -> Tensor:
-    if greedy:
-        return torch.zeros(rows, steps)
-    if seeds is None or len(seeds) != rows:
-        raise ValueError(f"sampling needs one seed for each of the {rows} rows")
-    return torch.stack([draw_uniforms(seed, steps) for seed in seeds]).float()
-
-
-class _Decoder:
-    """A cache, the logits of the next token, and what the answers already hold."""
-
-    @torch.inference_mode()
-    def __init__(self, model: GPT, input_ids: Tensor, sampler: Sampler, *, capacity: int) -> None:
-        self.model = model
-        self.sampler = sampler
-        B = input_ids.shape[0]
-        # The cache is float32: attention of one query in bfloat16 is several times slower on a CPU.
-        dtype = torch.float32 if input_ids.device.type == "cpu" else model.lm_head.weight.dtype
-        self.cache = KVCache(
-            model.config, batch_size=B, capacity=capacity, device=input_ids.device, dtype=dtype
-        )
-        self.seen = torch.zeros(
-            B, model.config.vocab_size, dtype=torch.bool, device=input_ids.device
-        )
-        self._forward(input_ids)
-
-    @torch.inference_mode()
-    def next(self, uniforms: Tensor) -> Tensor:
-        """Choose the next token of each row: [B] -> [B]."""
-        return self.sampler.choose(self.logits, uniforms, seen=self.seen)
-
-    @torch.inference_mode()
-    def feed(self, ids: Tensor) -> None:
-        """Let the model see the chosen tokens [B]."""
-        self.seen.scatter_(1, ids[:, None], True)
-        self._forward(ids[:, None])
-
-    @torch.inference_mode()
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only."""
-        self.cache.keep(rows)
-        self.seen = self.seen[rows]
-
-    def _forward(self, input_ids: Tensor) -> None:
-        hidden = self.model.hidden_states(input_ids, cache=self.cache)
-        self.logits: Tensor = self.model.lm_head(hidden[:, -1])

@@ -5,14 +5,17 @@ V vocab_size.
 """
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from minigpt.model.cache import KVCache
 from minigpt.model.config import GPTConfig
+from minigpt.model.dropout import Dropout, dropout
 from minigpt.model.masks import flex_attention
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ class CausalSelfAttention(nn.Module):
         self.dropout = config.dropout
         self.qkv_proj = nn.Linear(config.n_embd, 3 * config.n_embd)
         self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.resid_dropout = nn.Dropout(config.dropout)
+        self.resid_dropout = Dropout(config.dropout)
 
     def forward(
         self,
@@ -68,7 +71,9 @@ class CausalSelfAttention(nn.Module):
             y = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=causal
             )
-        y = y.transpose(1, 2).reshape(B, T, C).to(x.dtype)  # [B, H, T, D] -> [B, T, C]
+        y = y.transpose(1, 2).reshape(B, T, C)  # [B, H, T, D] -> [B, T, C]
+        if cache is not None:
+            y = y.to(x.dtype)
         out: Tensor = self.resid_dropout(self.out_proj(y))
         return out
 
@@ -82,7 +87,7 @@ def short_attention(q: Tensor, k: Tensor, v: Tensor, *, dropout_p: float) -> Ten
     q, k, v = (x.reshape(B * H, T, D) for x in (q, k, v))
     future = torch.full((T, T), -math.inf, dtype=q.dtype).triu(1)
     scores = torch.baddbmm(future, q, k.mT, alpha=1 / math.sqrt(D))
-    weights = F.dropout(scores.softmax(-1).to(v.dtype), dropout_p)
+    weights = dropout(scores.softmax(-1).to(v.dtype), dropout_p)
     return torch.bmm(weights, v).view(B, H, T, D)
 
 
@@ -93,7 +98,7 @@ class MLP(nn.Module):
         super().__init__()
         self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each token by itself: [B, T, C] -> [B, T, C]."""
@@ -132,7 +137,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd)
 
@@ -178,10 +183,12 @@ class GPT(nn.Module):
         segment_ids: Tensor | None = None,
         mask: "Tensor | BlockMask | None" = None,
         cache: KVCache | None = None,
+        residual_dtype: torch.dtype | None = None,
     ) -> Tensor:
         """The last hidden states, before the output layer; arguments as in `forward`.
 
-        A `mask` given takes the place of the one that `segment_ids` and `cache` ask for.
+        A `mask` given takes the place of the one that `segment_ids` and `cache` ask for. The
+        residual path is kept in `residual_dtype`, if given, else in that of the weights.
 
         Returns:
             [B, T, C].
@@ -197,7 +204,8 @@ class GPT(nn.Module):
         if mask is None:
             mask = attention_mask(T, past=past, segment_ids=segment_ids, device=input_ids.device)
         h = self.transformer
-        x: Tensor = h.drop(h.wte(input_ids) + h.wpe(positions))
+        x: Tensor = h.wte(input_ids) + h.wpe(positions)
+        x = h.drop(x if residual_dtype is None else x.to(residual_dtype))
         for layer, block in enumerate(h.blocks):
             x = block(x, mask=mask, cache=cache, layer=layer)
         if cache is not None:
@@ -237,6 +245,29 @@ class GPT(nn.Module):
             self.hidden_states(input_ids, positions=positions, segment_ids=segment_ids, cache=cache)
         )
         return logits
+
+
+def shapes_of(config: GPTConfig) -> GPT:
+    """A GPT whose weights have shapes and types, and no numbers yet."""
+    with torch.device("meta"), _Undrawn():
+        return GPT(config)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of weights: without numbers it would only import the compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function gives
+        """Call the function, unless it draws."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return kwargs.get("tensor", args[0] if args else None)
+        return func(*args, **kwargs)
 
 
 def attention_mask(

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from math import prod
 
-import torch
 from torch import nn
 
 from minigpt.model.config import GPTConfig
-from minigpt.model.gpt import GPT
+from minigpt.model.gpt import shapes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +47,7 @@ class Part:
 
 def outline(config: GPTConfig) -> Part:
     """The parts of a GPT of these sizes, read off the model itself; no weight is allocated."""
-    with torch.device("meta"):
-        model = GPT(config)
-    return _part("model", model, owners={})
+    return _part("model", shapes_of(config), owners={})
 
 
 def _part(name: str, module: nn.Module, *, owners: dict[int, str]) -> Part:

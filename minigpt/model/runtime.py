@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import platform
 import sys
@@ -15,12 +16,15 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from minigpt.errors import DeviceError
+from minigpt.model.gpt import GPT
+from minigpt.model.quantize import quantize
 from minigpt.settings import RuntimeSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Measured on an H200 (RESULTS.md): compiling takes about 5 s, and saves 0.3 µs a token, whether a
 # step has 1,400 or 63,000 of them and the model is tiny or base. On slower GPUs it saves more.
 TOKENS_WORTH_COMPILING = 15_000_000
+ROWS, GPU_ROWS = 64, 1024  # texts at once: more are no faster, on two cores and on an H200
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Runtime:
         device: The device of this process.
         dtype: Number format of matrix products; weights stay float32 while training.
         compile: "on", "off", or "auto" to decide by the length of the run.
+        quantize: "none", "int8" or "int4": how weights are kept while answering.
         rank: Index of this process among `world_size` that train together.
         world_size: Number of processes that train together.
     """
@@ -38,6 +43,7 @@ class Runtime:
     device: torch.device
     dtype: torch.dtype = torch.float32
     compile: Literal["auto", "on", "off"] = "off"
+    quantize: Literal["none", "int8", "int4"] = "none"
     rank: int = 0
     world_size: int = 1
 
@@ -49,12 +55,19 @@ class Runtime:
             DeviceError: An explicit wish cannot be met.
         """
         device = _resolve_device(settings.device)
+        form = "none" if training else settings.quantize
+        if form != "none" and device.type != "cpu":
+            raise DeviceError(
+                f"{device}: {form} weights answer faster on a CPU alone",
+                hint="use --quantize none, or --device cpu",
+            )
         if training and device.type == "cpu":
             _keep_freed_memory()
         return cls(
             device=device,
-            dtype=_resolve_dtype(settings.dtype, device, training=training),
+            dtype=_resolve_dtype(settings.dtype, device, exact=not training and form == "none"),
             compile=settings.compile,
+            quantize=form,
             rank=int(os.environ.get("RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
         )
@@ -77,6 +90,23 @@ class Runtime:
         if self.device.type == "cpu":
             return f"cpu ({torch.get_num_threads()} threads)"
         return str(self.device)
+
+    def answering(self, model: GPT) -> GPT:
+        """The model as it answers here: on the device, in its number format, quantised if wished.
+
+        Raises:
+            DeviceError: It cannot be quantised.
+        """
+        if self.quantize != "none":
+            model = quantize(model, self.quantize)
+        return model.to(self.device, self.dtype)
+
+    def rows_at_once(self, bytes_each: int) -> int:
+        """How many texts are written together: on a GPU as many as a part of its memory holds."""
+        if self.device.type != "cuda":
+            return ROWS
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return max(ROWS, min(GPU_ROWS, free // (4 * bytes_each)))
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
@@ -160,6 +190,22 @@ class Runtime:
         if self.world_size > 1:
             dist.barrier()
 
+    def free_memory(self) -> None:
+        """Give back what PyTorch keeps of the device's memory without using it."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def peak_memory(self) -> int:
+        """Most bytes that were in use at a time: of the GPU, or of this process; 0 if unknown."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_reserved(self.device)
+        if self.device.type == "mps" or importlib.util.find_spec("resource") is None:
+            return 0
+        import resource  # not on Windows
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1_024 * most  # getrusage(2): kilobytes
+
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""
         if self.device.type == "cuda":
@@ -167,15 +213,45 @@ class Runtime:
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
+    def gpu_bytes(self) -> int:
+        """Memory of the CUDA GPU, free or not."""
+        return int(torch.cuda.get_device_properties(self.device).total_memory)
+
     @contextlib.contextmanager
     def memory_guard(self, hint: str) -> Iterator[None]:
         """Turn running out of memory into a `DeviceError` with this hint."""
         try:
             yield
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise DeviceError(f"{self.device}: out of memory", hint=hint) from error
+
+
+@contextlib.contextmanager
+def one_thread(wanted: bool) -> Iterator[None]:
+    """A context in which a CPU works alone, if that is wanted, where others would be waited for."""
+    threads = torch.get_num_threads()
+    if not wanted or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def cache_dtype(weight: Tensor, *, rows: int) -> torch.dtype:
+    """The number format of keys and values for a model with such weights.
+
+    On a CPU it is float32, as attention of one query in bfloat16 is several times slower; but where
+    there are tiles (AMX), many queries gain a fifth from bfloat16.
+    """
+    tiles = getattr(torch.cpu, "_is_amx_tile_supported", bool)
+    if weight.device.type == "cpu" and not (rows > 1 and tiles()):
+        return torch.float32
+    return weight.dtype
 
 
 def _keep_freed_memory() -> None:
@@ -187,7 +263,8 @@ def _keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that a device or the machine has no memory left."""
     text = str(error).lower()
     return (
         isinstance(error, torch.OutOfMemoryError | MemoryError)
@@ -228,11 +305,11 @@ def _cuda(index: int) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _resolve_dtype(wish: str, device: torch.device, *, training: bool) -> torch.dtype:
+def _resolve_dtype(wish: str, device: torch.device, *, exact: bool) -> torch.dtype:
     if wish != "auto":
         return DTYPES[wish]
     # Answers and measurements do not depend on the batch size in float32.
-    if training and _has_fast_bfloat16(device):
+    if not exact and _has_fast_bfloat16(device):
         return torch.bfloat16
     return torch.float32
 

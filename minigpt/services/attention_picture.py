@@ -24,7 +24,7 @@ SMALL_CELL = 0.15
 LEAST_LABELLED = 0.12  # labels of smaller cells could not be read
 WIDEST = 40.0  # of all heads side by side: over that their cells shrink
 LEFT, TOP, GAP, CAPTION = 0.6, 0.45, 0.15, 0.3
-HEADING, SCALE, LEAST_WIDTH = 0.8, 1.0, 6.0
+HEADING, SCALE, LEAST_WIDTH = 0.95, 1.0, 6.0
 DPI = 110
 POINTS = 72
 
@@ -98,8 +98,9 @@ class _Grid:
         height = self.figure.get_figheight()
         lines = (
             (0.3, 12, "Where the model looked when it chose each character of its answer"),
-            (0.55, 8, "A row is a character of the answer, from top to bottom; its cells are the"),
-            (0.7, 8, "characters read before it was chosen, brighter the more they counted."),
+            (0.55, 8, "A row is a character of the answer. Its cells are what was read before it"),
+            (0.7, 8, "was chosen: the question, sep, and the answer so far; grey came later."),
+            (0.85, 8, "The brighter a cell, the larger its share of the row, which is 1 in all."),
         )
         for from_top, size, text in lines:
             self.figure.text(

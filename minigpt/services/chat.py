@@ -6,8 +6,6 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-import torch
-
 from minigpt.corpus.clusters import Clusters
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import SEP_ID
@@ -15,7 +13,8 @@ from minigpt.errors import DataError
 from minigpt.evaluation.repetition import loop_start
 from minigpt.events import Report, ignore
 from minigpt.model.checkpoint import Checkpoint, load_checkpoint
-from minigpt.model.generation import Completion, complete, stream
+from minigpt.model.decoder import Decoder
+from minigpt.model.generation import Completion, complete
 from minigpt.model.runtime import Runtime
 from minigpt.model.sampling import Sampler
 from minigpt.settings import ChatSettings, Settings
@@ -69,8 +68,10 @@ class ChatSession:
         self.path = checkpoint.path
         self.tokenizer = Tokenizer(checkpoint.vocab)
         self.context_length = min(checkpoint.info.max_length, checkpoint.config.block_size)
-        self.model = checkpoint.build(runtime.device).to(runtime.dtype)
+        self.model = runtime.answering(checkpoint.build())
+        self.parameters = checkpoint.config.parameters
         self.last = Answer("", "", "stop", 0, 0, 0.0, 0.0, None, ())
+        self._decoder = Decoder(self.model, rows=1, capacity=self.context_length, sampler=Sampler())
         self._set_seed(settings.seed)
         self._apply(settings)
 
@@ -97,6 +98,19 @@ class ChatSession:
             self._set_seed(settings.seed)
         self._apply(settings)
 
+    def warm_up(self) -> None:
+        """Do now, while nobody waits, what would keep the first answer waiting.
+
+        Raises:
+            CheckpointError: The model's weights are no numbers.
+            DeviceError: The device is out of memory.
+        """
+        with self.runtime.memory_guard(MEMORY_HINT):
+            self._decoder.record()
+            steps = min(2, self.context_length - 1)
+            for _ in self._decoder.write([[SEP_ID]], seeds=[0], steps=steps):
+                pass
+
     @property
     def is_greedy(self) -> bool:
         """Whether a question has one answer only, whatever the seed."""
@@ -106,11 +120,6 @@ class ChatSession:
     def next_seed(self) -> int:
         """The seed of the next answer."""
         return (self._first_seed + self._asked) % 2**63
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers the model has learnt."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
 
     def ask(self, question: str) -> Generator[str, None, None]:
         """Yield the answer as it is drawn; `last` is the whole of it afterwards.
@@ -199,16 +208,10 @@ class ChatSession:
     def _draw(self, prompt: Sequence[int], seed: int) -> Iterator[int]:
         """The ids of one answer, its stop token included."""
         with self.runtime.memory_guard(MEMORY_HINT):
-            for ids in stream(
-                self.model,
-                torch.tensor([prompt], device=self.runtime.device),
-                sampler=self.sampler,
-                max_new_tokens=self.settings.max_new_tokens,
-                stop_token_ids=[SEP_ID],
-                context_length=self.context_length,
-                seeds=[seed],
-            ):
-                yield int(ids.item())
+            room = self.context_length - len(prompt)
+            steps = min(self.settings.max_new_tokens, room)
+            for (token,) in self._decoder.write([prompt], seeds=[seed], steps=steps):
+                yield token
 
     def _complete(self, questions: Sequence[str], seeds: Sequence[int]) -> dict[int, Completion]:
         """The answers in ids, by the index of their question; none where it leaves no room."""
@@ -247,6 +250,7 @@ class ChatSession:
             top_p=settings.top_p,
             repetition_penalty=settings.repetition_penalty,
         )
+        self._decoder.use(self.sampler)
 
     def _set_seed(self, seed: int) -> None:
         self._first_seed = seed if seed >= 0 else secrets.randbelow(2**32)

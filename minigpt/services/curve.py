@@ -3,7 +3,8 @@
 import importlib.util
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from minigpt.files import atomic_path
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 STEP, TRAIN, ALL, ANSWER, GUESS = "#c6dbef", "#3182bd", "#e6550d", "#31a354", "#636363"
 
+LINE_HEIGHT = 0.045  # of a name beside the picture, as a share of the picture's
+
 Rows = Sequence[dict[str, Any]]
+Label = tuple[float, str, str]  # the last value of a line, its name and colour
 
 
 def draw_curve(
@@ -52,62 +56,71 @@ def loss_figure(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.add_subplot()
-    _draw_losses(axes, rows, loss_on=loss_on)
-    _draw_guesses(axes, math.log(vocab_size), unigram)
-    axes.set_xlabel("optimizer step")
+    labels = [
+        *_draw_losses(axes, rows, loss_on=loss_on),
+        *_draw_guesses(axes, math.log(vocab_size), unigram),
+    ]
+    axes.set_xlabel("optimizer step (the pale line: the training loss of single steps)")
     axes.set_ylabel("loss, nats per token")
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, max(row["step"] for row in rows))
     axes.set_ylim(bottom=0)
-    figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    _name_at_the_end(axes, labels)
     return figure
 
 
-def _draw_losses(axes: "Axes", rows: Rows, *, loss_on: str) -> None:
+def _draw_losses(axes: "Axes", rows: Rows, *, loss_on: str) -> Iterator[Label]:
     counted = "answers" if loss_on == "answer" else "all tokens"
     validations = [row for row in rows if row["kind"] == "validation"]
     steps = [row for row in rows if row["kind"] == "step"]
-    axes.plot(
-        [row["step"] for row in steps],
-        [row["loss"] for row in steps],
-        color=STEP,
-        linewidth=1,
-        label=f"training, {counted}: a single step",
-    )
+    axes.plot([row["step"] for row in steps], [row["loss"] for row in steps], color=STEP, lw=1)
     for name, label, colour in (
-        ("train_loss", f"training, {counted}: mean of the epoch", TRAIN),
+        ("train_loss", f"training, {counted}", TRAIN),
         ("val_loss", "validation, all tokens", ALL),
         ("val_loss_answer", "validation, answers", ANSWER),
     ):
         at, values = [row["step"] for row in validations], [row[name] for row in validations]
-        axes.plot(
-            at,
-            values,
-            "o-",
-            color=colour,
-            markersize=4,
-            label=f"{label}: {values[-1]:.2f} at the end",
-        )
+        axes.plot(at, values, "o-", color=colour, markersize=4, clip_on=False)
+        yield values[-1], label, colour
 
 
-def _draw_guesses(axes: "Axes", uniform: float, unigram: tuple[float, float]) -> None:
-    """Lines with their names on them; of the two that lie close, the lower is named below."""
+def _draw_guesses(axes: "Axes", uniform: float, unigram: tuple[float, float]) -> Iterator[Label]:
     on_all, on_answers = unigram
-    side = {True: "bottom", False: "top"}
-    for value, name, colour, place in (
-        (uniform, "blind guess, ln V", GUESS, "bottom"),
-        (on_all, "guess by frequency, all tokens", ALL, side[on_all > on_answers]),
-        (on_answers, "guess by frequency, answers", ANSWER, side[on_all <= on_answers]),
+    for value, label, colour in (
+        (uniform, "blind guess, ln V", GUESS),
+        (on_all, "guess by frequency, all tokens", ALL),
+        (on_answers, "guess by frequency, answers", ANSWER),
     ):
         axes.axhline(value, color=colour, linestyle="--", linewidth=1)
+        yield value, label, colour
+
+
+def _name_at_the_end(axes: "Axes", labels: Sequence[Label]) -> None:
+    """Write the value and name of each line beside its right end."""
+    labels = sorted(labels)
+    low, high = axes.get_ylim()
+    heights = apart([value for value, _, _ in labels], gap=LINE_HEIGHT * (high - low))
+    for (value, label, colour), height in zip(labels, heights, strict=True):
         axes.text(
-            0.995,
-            value,
-            f"{name}: {value:.2f}",
+            1.015,
+            height,
+            f"{value:.2f}  {label}",
             transform=axes.get_yaxis_transform(),  # x from 0 to 1 across the picture, y in nats
-            horizontalalignment="right",
-            verticalalignment=place,
+            verticalalignment="center",
             color=colour,
-            fontsize="small",
+            fontsize=9,
         )
+
+
+def apart(values: Sequence[float], *, gap: float) -> list[float]:
+    """Rising values, moved as little as need be so that any two are at least `gap` apart."""
+    groups: list[list[float]] = []  # each stands around its mean, its members `gap` apart
+    for number, value in enumerate(values):
+        groups.append([value - number * gap])
+        while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):
+            last = groups.pop()
+            groups[-1] += last
+    middles = [fmean(group) for group in groups for _ in group]
+    return [middle + number * gap for number, middle in enumerate(middles)]

@@ -19,7 +19,7 @@ from minigpt.services.exam import Exam, better_epoch, read_exam, read_memory
 from minigpt.services.run_directory import machine, versions
 from minigpt.settings import EvalSettings, Settings
 
-MEMORY_HINT = "lower --batch-size; the figures do not depend on it"
+MEMORY_HINT = "use --batch-size 16 or less; the figures do not depend on it"
 
 
 def evaluate(
@@ -56,6 +56,7 @@ def evaluate(
         answers=settings.eval.generate,
         accepted=exam.encoded.has_accepted,
         training=memory is not None,
+        quantized=runtime.quantize != "none",
     )
     with runtime.memory_guard(MEMORY_HINT):
         candidate = Candidate(checkpoint, runtime, settings.eval, report=report)
@@ -128,6 +129,7 @@ def _facts(
             "vocabulary sha256": checkpoint.vocab.sha256,
             "training data sha256": info.data_sha256,
         },
+        "weights": {"dtype": runtime.dtype_name, "quantize": runtime.quantize},
         "settings": settings.eval.model_dump(mode="json"),
         "machine": machine(runtime),
         "versions": versions(),

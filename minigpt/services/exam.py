@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt.corpus.qa import read_pairs
+from minigpt.corpus.encoded import encode_file
+from minigpt.corpus.places import find_lines
+from minigpt.corpus.qa import QAPair, read_pairs
+from minigpt.corpus.scan import DataFile, read_pairs_at
 from minigpt.errors import DataError
-from minigpt.evaluation.encoded import Encoded, draw, encode
+from minigpt.evaluation.encoded import Encoded, draw_numbers, encode
 from minigpt.evaluation.memory import Memory
 from minigpt.events import Note, Report, Warned
 from minigpt.model.checkpoint import Checkpoint
-from minigpt.services.read import read_data
+from minigpt.services.read import data_file, read_data
 from minigpt.services.run_directory import RunDirectory
 from minigpt.settings import DataSettings, Settings
 
@@ -42,16 +45,7 @@ def read_exam(
         DataError: The data cannot be read, or no pair fits.
     """
     limit = min(checkpoint.info.max_length for checkpoint in checkpoints)
-    everything = read_data(path, settings.data, report).pairs
-    pairs = everything
-    if 0 < settings.eval.limit < len(everything):
-        pairs = draw(everything, settings.eval.limit, seed=settings.eval.seed)
-        report(
-            Note(
-                f"measuring a sample of {len(pairs):,} of {len(everything):,} pairs, "
-                f"drawn with seed {settings.eval.seed}"
-            )
-        )
+    pairs, in_file = _read(path, settings, report)
     encoded = encode(pairs, checkpoints[0].vocab, max_length=limit)
     left_out = encoded.dataset.too_long
     whose = "the model" if len(checkpoints) == 1 else "one of the models"
@@ -68,7 +62,25 @@ def read_exam(
                 hint="train with a larger --max-length to measure them",
             )
         )
-    return Exam(path, encoded, left_out, len(everything))
+    return Exam(path, encoded, left_out, in_file)
+
+
+def _read(path: Path, settings: Settings, report: Report) -> tuple[list[QAPair], int]:
+    """The pairs to measure, and how many the file has; of a sample no other pair is held."""
+    limit, seed = settings.eval.limit, settings.eval.seed
+    if not limit:
+        pairs = read_data(path, settings.data, report).pairs
+        return pairs, len(pairs)
+    lines = find_lines(data_file(path, settings.data), report=report)
+    total = lines.starts.size
+    chosen = draw_numbers(total, limit, seed=seed) if limit < total else [*range(total)]
+    if limit < total:
+        report(
+            Note(
+                f"measuring a sample of {limit:,} of {total:,} pairs, drawn with seed {seed}",
+            )
+        )
+    return read_pairs_at(lines.data, lines.starts[chosen].tolist()), total
 
 
 def read_memory(data: DataSettings, checkpoint: Checkpoint, report: Report) -> Memory | None:
@@ -93,13 +105,14 @@ def _why_unknown(data: DataSettings, checkpoint: Checkpoint) -> Memory | str:
     if not data.train.exists():
         return f"{data.train} is not there"
     try:
+        file = DataFile(data.train, data.question_key, data.answer_key)
+        trained = encode_file(file, checkpoint.vocab, max_length=checkpoint.info.max_length)
+        if trained.sha256 != checkpoint.info.data_sha256:
+            return f"{data.train} is not the data that {checkpoint.path} was trained on"
         pairs = read_pairs(data.train, question_key=data.question_key, answer_key=data.answer_key)
     except DataError as error:
         return error.message
-    trained = encode(pairs, checkpoint.vocab, max_length=checkpoint.info.max_length)
-    if trained.dataset.sha256 != checkpoint.info.data_sha256:
-        return f"{data.train} is not the data that {checkpoint.path} was trained on"
-    return Memory(trained.pairs)
+    return Memory([pairs[index] for index in trained.kept.tolist()])
 
 
 def better_epoch(checkpoint: Checkpoint) -> int:

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from minigpt.corpus.dataset import TokenizedDataset, tokenize
-from minigpt.corpus.qa import QAPair
-from minigpt.corpus.tokenizer import Tokenizer
+from minigpt.corpus.dataset import TokenizedDataset
+from minigpt.corpus.encoded import encode_file
 from minigpt.corpus.vocab import Vocab, load_vocab
 from minigpt.errors import DataError
 from minigpt.events import Note, Report, Warned, ignore
-from minigpt.services.read import read_data
+from minigpt.services.read import data_file
 from minigpt.services.split import split_data
 from minigpt.services.vocab import build_vocabulary
 from minigpt.settings import Settings
+from minigpt.training.recipe import suited
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,6 @@ class TrainingData:
     vocab: Vocab
     train_set: TokenizedDataset
     val_set: TokenizedDataset
-    val_pairs: list[QAPair]
 
 
 def build_missing(settings: Settings, report: Report) -> None:
@@ -73,17 +72,14 @@ def read_training_data(settings: Settings, report: Report) -> TrainingData:
         VocabError: The vocabulary cannot be read.
     """
     vocab = load_vocab(settings.data.vocab)
-    _, train_set = _read(settings.data.train, settings, vocab, report)
-    val_pairs, val_set = _read(settings.data.val, settings, vocab, report)
-    return TrainingData(vocab, train_set, val_set, val_pairs)
+    train_set = _read(settings.data.train, settings, vocab, report)
+    val_set = _read(settings.data.val, settings, vocab, report)
+    return TrainingData(vocab, train_set, val_set)
 
 
-def _read(
-    path: Path, settings: Settings, vocab: Vocab, report: Report
-) -> tuple[list[QAPair], TokenizedDataset]:
+def _read(path: Path, settings: Settings, vocab: Vocab, report: Report) -> TokenizedDataset:
     data, max_length = settings.data, settings.train.max_length
-    pairs = read_data(path, data, report).pairs
-    dataset = tokenize(pairs, Tokenizer(vocab), max_length=max_length)
+    dataset = encode_file(data_file(path, data), vocab, max_length=max_length, report=report)
     if not dataset.n_pairs:
         raise DataError(
             f"{path}: every pair is longer than {max_length} tokens",
@@ -92,8 +88,8 @@ def _read(
     if dataset.too_long:
         report(
             Warned(
-                f"{path}: {dataset.too_long:,} of {len(pairs):,} pairs are longer than "
-                f"{max_length} tokens and are left out",
+                f"{path}: {dataset.too_long:,} of {dataset.n_pairs + dataset.too_long:,} pairs "
+                f"are longer than {max_length} tokens and are left out",
                 hint="`minigpt stats` recommends a --max-length",
             )
         )
@@ -108,7 +104,27 @@ def _read(
                 else "",
             )
         )
-    return [pairs[index] for index in dataset.kept.tolist()], dataset
+    return dataset
+
+
+def suited_settings(settings: Settings, data: TrainingData, report: Report) -> Settings:
+    """The settings with what they leave open chosen, and a note that says what that is."""
+    train, model = suited(
+        settings.train,
+        settings.model,
+        data.train_set,
+        vocab_size=data.vocab.size,
+    )
+    found = settings.model_copy(update={"train": train, "model": model})
+    if found != settings:
+        report(
+            Note(
+                f"for these pairs: {found.train.epochs} epochs, batches of "
+                f"{found.train.batch_size} pairs, dropout {found.model.dropout:g}, "
+                f"weight decay {found.train.weight_decay:g}"
+            )
+        )
+    return found
 
 
 def target_counts(dataset: TokenizedDataset, vocab_size: int) -> tuple[int, ...]:
@@ -117,6 +133,8 @@ def target_counts(dataset: TokenizedDataset, vocab_size: int) -> tuple[int, ...]
     Returns:
         [V] counts by id.
     """
-    counts = np.bincount(dataset.ids, minlength=vocab_size)
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for ids in dataset.chunks():
+        counts += np.bincount(ids, minlength=vocab_size)
     first = np.bincount(dataset.ids[dataset.offsets[:-1]], minlength=vocab_size)
     return tuple((counts - first).tolist())

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from minigpt.corpus.qa import QAFile, read_file
+from minigpt.corpus.scan import DataFile
 from minigpt.events import Report
 from minigpt.settings import DataSettings
 
@@ -20,3 +21,8 @@ def read_data(path: Path, data: DataSettings, report: Report) -> QAFile:
         strict=data.strict,
         report=report,
     )
+
+
+def data_file(path: Path, data: DataSettings) -> DataFile:
+    """The file at `path`, to be read as `[data]` says."""
+    return DataFile(path, data.question_key, data.answer_key, data.strict)

@@ -148,14 +148,16 @@ class RunRecorder:
 
     def _samples(self, trainer: "Trainer") -> tuple[SampleAnswer, ...]:
         """Answers to the same few validation questions each time, greedy."""
-        pairs = self.data.val_pairs
-        count = min(self.settings.train.show_samples, len(pairs))
-        chosen = [pairs[i * len(pairs) // count] for i in range(count)]
+        val_set, decode = self.data.val_set, self.tokenizer.decode
+        count = min(self.settings.train.show_samples, val_set.n_pairs)
+        chosen = [i * val_set.n_pairs // count for i in range(count)]
+        pairs = [val_set.pair(index).tolist() for index in chosen]
+        lengths = val_set.prompt_lengths[chosen].tolist()
         was_training = trainer.model.training
         trainer.model.eval()
         completions = complete(
             trainer.model,
-            [self.tokenizer.encode_prompt(pair.question) for pair in chosen],
+            [pair[:length] for pair, length in zip(pairs, lengths, strict=True)],
             sampler=Sampler(temperature=0),
             max_new_tokens=SAMPLE_TOKENS,
             stop_token_id=SEP_ID,
@@ -165,6 +167,8 @@ class RunRecorder:
             answers = dict(completions)
         trainer.model.train(was_training)
         return tuple(
-            SampleAnswer(pair.question, self.tokenizer.decode(answers[i].ids), pair.answer)
-            for i, pair in enumerate(chosen)
+            SampleAnswer(
+                decode(pair[: length - 1]), decode(answers[i].ids), decode(pair[length:-1])
+            )
+            for i, (pair, length) in enumerate(zip(pairs, lengths, strict=True))
         )

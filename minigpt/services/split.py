@@ -1,17 +1,19 @@
 """`minigpt split`: the data is cut into a training and a validation file."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from minigpt.corpus.qa import QALine
+from minigpt.corpus.arrange import write_arranged
+from minigpt.corpus.places import Lines, find_lines
+from minigpt.corpus.shuffle import Order
 from minigpt.corpus.split import make_leak_free, split_lines
 from minigpt.errors import SettingsError
 from minigpt.events import Report, ignore
 from minigpt.files import Status, atomic_path, check_output, same_file
-from minigpt.services.read import read_data
+from minigpt.services.read import data_file
 from minigpt.settings import DataSettings, Settings
 
 
@@ -64,12 +66,12 @@ def split_data(settings: Settings, *, force: bool = False, report: Report = igno
     """
     data, split = settings.data, settings.split
     _check_distinct(data)
-    file = read_data(data.source, data, report)
-    train, val = split_lines(file.lines, train_ratio=split.train_ratio, seed=split.seed)
+    lines = find_lines(data_file(data.source, data), questions=split.leak_free, report=report)
+    train, val = split_lines(lines.starts.size, train_ratio=split.train_ratio, seed=split.seed)
     moved = 0
     if split.leak_free:
-        train, val, moved = make_leak_free(train, val, lambda line: line.pair.question)
-    status = _write_all({data.train: _join(train), data.val: _join(val)}, force=force)
+        train, val, moved = make_leak_free(lines.questions, train, val)
+    status = _write_all(lines, {data.train: train, data.val: val}, force=force, report=report)
     return SplitResult(
         source=data.source,
         train=data.train,
@@ -79,7 +81,7 @@ def split_data(settings: Settings, *, force: bool = False, report: Report = igno
         train_pairs=len(train),
         val_pairs=len(val),
         moved=moved,
-        skipped=file.skipped,
+        skipped=lines.skipped,
         seed=split.seed,
         train_ratio=split.train_ratio,
     )
@@ -95,14 +97,18 @@ def _check_distinct(data: DataSettings) -> None:
             )
 
 
-def _join(lines: Sequence[QALine]) -> bytes:
-    return b"".join(line.raw + b"\n" for line in lines)
-
-
-def _write_all(files: Mapping[Path, bytes], *, force: bool) -> dict[Path, Status]:
-    status = {path: check_output(path, data, force=force) for path, data in files.items()}
+def _write_all(
+    lines: Lines, parts: Mapping[Path, Order], *, force: bool, report: Report
+) -> dict[Path, Status]:
+    for path, order in parts.items():
+        if not force and path.exists() and path.stat().st_size != lines.bytes_of(order):
+            check_output(path, b"", force=False)
     with contextlib.ExitStack() as stack:  # no file is replaced before all are written beside it
-        for path, data in files.items():
-            if status[path] == "written":
-                stack.enter_context(atomic_path(path)).write_bytes(data)
+        new = {path: stack.enter_context(atomic_path(path)) for path in parts}
+        orders = {new[path]: order for path, order in parts.items()}
+        write_arranged(lines, orders, report=report)
+        status = {path: check_output(path, new[path], force=force) for path in parts}
+        for path in parts:
+            if status[path] == "unchanged":
+                new[path].unlink()
     return status

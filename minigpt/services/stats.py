@@ -8,13 +8,14 @@ from typing import Literal
 
 from minigpt.corpus.plot import draw_histogram
 from minigpt.corpus.qa import QAPair
+from minigpt.corpus.scan import first_pairs
 from minigpt.corpus.stats import TokenStats, token_stats
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import load_vocab
 from minigpt.errors import DataError
 from minigpt.events import Report, ignore
 from minigpt.files import Status, check_distinct, check_input, write_file
-from minigpt.services.read import read_data
+from minigpt.services.read import data_file
 from minigpt.settings import DataSettings, Settings
 
 Part = Literal["question", "answer", "separator"]
@@ -117,18 +118,22 @@ def show_stats(
     if plot:
         check_distinct(plot, [path, data.vocab], what="the picture", option="--plot")
     vocab = load_vocab(data.vocab)
-    source = read_data(path, data, report)
-    figures = token_stats(source.pairs, vocab, interval=stats.interval, max_length=stats.max_length)
+    file_data = data_file(path, data)
+    figures, scan = token_stats(
+        file_data, vocab, interval=stats.interval, max_length=stats.max_length, report=report
+    )
     return StatsResult(
         path=path,
         vocab=data.vocab,
         vocab_size=vocab.size,
-        skipped=source.skipped,
+        skipped=scan.skipped,
         stats=figures,
         plot=plot,
         plot_status=_write_plot(plot, figures, force=force) if plot else None,
         shown=_show(
-            source.pairs[: stats.show], Tokenizer(vocab), max_length=settings.train.max_length
+            first_pairs(file_data, stats.show),
+            Tokenizer(vocab),
+            max_length=settings.train.max_length,
         ),
     )
 

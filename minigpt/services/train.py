@@ -1,6 +1,5 @@
 """`minigpt train`: settings and data become a run directory with a trained model."""
 
-import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,16 +13,20 @@ from minigpt.events import Event, Note, Report, StepDone, TrainingStarted, Warne
 from minigpt.model.checkpoint import Checkpoint, load_checkpoint, load_training_state
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
-from minigpt.model.outline import Part, outline
 from minigpt.model.runtime import Runtime
-from minigpt.services.prepare import TrainingData, build_missing, read_training_data
+from minigpt.model.transplant import transplant
+from minigpt.services.prepare import (
+    TrainingData,
+    build_missing,
+    read_training_data,
+    suited_settings,
+)
 from minigpt.services.record import RunRecorder
 from minigpt.services.resume import resumed_settings
 from minigpt.services.run_directory import RunDirectory, machine, versions
 from minigpt.services.signals import stop_on_signals
 from minigpt.settings import Settings, TrainSettings
 from minigpt.training.loop import Trainer, TrainState
-from minigpt.training.optimizer import moment_numbers
 
 MEMORY_HINT = "lower --micro-batch-tokens (the result stays the same), or choose a smaller --size"
 
@@ -61,47 +64,6 @@ class TrainResult:
     tokens: int
     seconds: float
     parameters: int
-
-
-@dataclass(frozen=True, slots=True)
-class DryRunResult:
-    """What would be trained.
-
-    Attributes:
-        parameters: Size of the model.
-        n_layer: Its blocks.
-        n_head: Its attention heads in a block.
-        n_embd: Its width.
-        block_size: Its positions.
-        vocab_size: Its tokens.
-        train_pairs: Pairs to train on.
-        val_pairs: Pairs to validate on.
-        left_out: Pairs longer than `max_length`.
-        tokens_per_epoch: Targets in an epoch.
-        steps: Optimizer steps in all epochs.
-        device: Where it would run.
-        dtype: Number format of its arithmetic.
-        state_bytes: Memory for weights, gradients and moments; activations come on top.
-        disk_bytes: Size of best and last checkpoint together.
-        model: The model, part by part.
-    """
-
-    parameters: int
-    n_layer: int
-    n_head: int
-    n_embd: int
-    block_size: int
-    vocab_size: int
-    train_pairs: int
-    val_pairs: int
-    left_out: int
-    tokens_per_epoch: int
-    steps: int
-    device: str
-    dtype: str
-    state_bytes: int
-    disk_bytes: int
-    model: Part
 
 
 def train(
@@ -147,6 +109,8 @@ def train(
             if resume:
                 settings = resumed_settings(settings, run.read_settings(), report)
             build_missing(settings, report)
+            if runtime.world_size > 1:  # a large corpus is encoded once, not by all at once
+                read_training_data(settings, ignore)
             runtime.barrier()
             return _train(settings, run, runtime, resume=resume, report=report)
 
@@ -157,8 +121,9 @@ def _train(
     if resume and not runtime.is_main:
         settings = resumed_settings(settings, run.read_settings(), report)
     data = read_training_data(settings, report)
+    settings = suited_settings(settings, data, report)
     checkpoint = load_checkpoint(run.last) if resume else None
-    model = _model(settings, data, checkpoint).to(runtime.device)
+    model = _model(settings, data, checkpoint, report).to(runtime.device)
     recorder = RunRecorder(run, settings, data, runtime, report)
     with stop_on_signals() as stop:
         trainer = Trainer(
@@ -202,11 +167,21 @@ def resume_command(run_dir: Path) -> str:
     return command
 
 
-def _model(settings: Settings, data: TrainingData, checkpoint: Checkpoint | None) -> GPT:
+def _started_from(model: GPT, settings: Settings, data: TrainingData, report: Report) -> GPT:
+    if settings.train.init_from:
+        path = Path(settings.train.init_from)
+        known = transplant(load_checkpoint(path), model, data.vocab)
+        report(Note(f"starting from {path}, which knows {known:,} of {data.vocab.size:,} tokens"))
+    return model
+
+
+def _model(
+    settings: Settings, data: TrainingData, checkpoint: Checkpoint | None, report: Report
+) -> GPT:
     if checkpoint is None:
         torch.manual_seed(settings.train.seed)
         config = GPTConfig.from_settings(settings.model, vocab_size=data.vocab.size)
-        return GPT(config)
+        return _started_from(GPT(config), settings, data, report)
     if checkpoint.vocab != data.vocab:
         raise CheckpointError(
             f"{checkpoint.path}: was trained with the vocabulary {checkpoint.vocab.sha256[:12]}, "
@@ -296,37 +271,4 @@ def _result(run: RunDirectory, trainer: Trainer, outcome: str) -> TrainResult:
         tokens=state.tokens,
         seconds=state.seconds,
         parameters=trainer.model.config.parameters,
-    )
-
-
-def dry_run(settings: Settings, *, report: Report = ignore) -> DryRunResult:
-    """Say what `train` would train, from the files that are there; nothing is written.
-
-    Raises:
-        DataError: The data is missing or unusable.
-        VocabError: The vocabulary is missing or damaged.
-        DeviceError: The device is not there.
-    """
-    runtime = Runtime.resolve(settings.runtime, training=True)
-    data = read_training_data(settings, report)
-    config = GPTConfig.from_settings(settings.model, vocab_size=data.vocab.size)
-    weights = 4 * config.parameters  # bytes, float32
-    moments = 4 * moment_numbers(config, settings.train.optimizer)
-    return DryRunResult(
-        parameters=config.parameters,
-        n_layer=config.n_layer,
-        n_head=config.n_head,
-        n_embd=config.n_embd,
-        block_size=config.block_size,
-        vocab_size=config.vocab_size,
-        train_pairs=data.train_set.n_pairs,
-        val_pairs=data.val_set.n_pairs,
-        left_out=data.train_set.too_long + data.val_set.too_long,
-        tokens_per_epoch=data.train_set.n_tokens - data.train_set.n_pairs,
-        steps=settings.train.epochs * math.ceil(data.train_set.n_pairs / settings.train.batch_size),
-        device=runtime.device_name,
-        dtype=runtime.dtype_name,
-        state_bytes=2 * weights + moments,
-        disk_bytes=2 * weights + moments,
-        model=outline(config),
     )

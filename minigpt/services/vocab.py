@@ -4,10 +4,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt.corpus.vocab import SPECIAL_TOKENS, Vocab, choose_characters, count_characters
+from minigpt.corpus.scan import count_characters_in
+from minigpt.corpus.vocab import SPECIAL_TOKENS, Vocab, choose_characters
 from minigpt.events import Report, ignore
 from minigpt.files import Status, check_distinct, write_file
-from minigpt.services.read import read_data
+from minigpt.services.read import data_file
 from minigpt.settings import Settings
 
 MOST_COMMON = 10
@@ -62,8 +63,7 @@ def build_vocabulary(
     """
     data = settings.data
     check_distinct(data.vocab, [data.source], what="the vocabulary", option="--output")
-    file = read_data(data.source, data, report)
-    counts = count_characters(file.pairs)
+    counts, scan = count_characters_in(data_file(data.source, data), report)
     characters = choose_characters(
         counts, min_count=settings.vocab.min_count, max_size=settings.vocab.max_size
     )
@@ -74,8 +74,8 @@ def build_vocabulary(
         status=write_file(data.vocab, vocab.to_bytes(), force=force),
         size=vocab.size,
         sha256=vocab.sha256,
-        pairs=len(file.lines),
-        skipped=file.skipped,
+        pairs=scan.pairs,
+        skipped=scan.skipped,
         characters=len(counts),
         dropped=len(counts) - len(characters),
         unknown_share=_share_left_out(counts, characters),

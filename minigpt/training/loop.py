@@ -15,6 +15,7 @@ from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.errors import DivergedError
 from minigpt.events import Note, Report, StepDone, Warned
 from minigpt.model.gpt import GPT
+from minigpt.model.peak import FLOPS_PER_PARAMETER, matmul_peak
 from minigpt.model.runtime import Runtime
 from minigpt.settings import TrainSettings
 from minigpt.training.batches import Rows, counted_targets
@@ -126,7 +127,7 @@ class Trainer:
         self.report = report
         self.should_stop = should_stop
         self.optimizers: list[Optimizer] = build_optimizers(model, settings)
-        self.step = build_step(model, train_set, self.optimizers, settings, runtime)
+        self.step = build_step(model, train_set, self.optimizers, settings, runtime, report)
         self.state = TrainState()
         self.batches_per_epoch = math.ceil(train_set.n_pairs / settings.batch_size)
         self.steps = settings.epochs * self.batches_per_epoch
@@ -134,6 +135,7 @@ class Trainer:
         self._pending_tokens: list[int] = []
         self._newest_loss = math.nan
         self._clock = Clock()
+        self._peak = 0.0  # floating point operations a second
 
     def fit(self) -> str:
         """Train.
@@ -145,7 +147,8 @@ class Trainer:
             DivergedError: The loss or gradient is no longer a number; what was saved before is
                 good.
         """
-        self._compile()
+        self.compile()
+        self._peak = matmul_peak(self.runtime)
         self._clock.restart()
         if self._validation_is_due():  # stopped between the step and its validation
             self._validate()
@@ -153,7 +156,7 @@ class Trainer:
             return "early"
         while self.state.epoch <= self.settings.epochs:
             for rows in self._remaining_batches():
-                self._train_step(rows)
+                self.train_step(rows)
                 self._report_step(rows)
                 if self._stops_now():
                     self._save()
@@ -180,7 +183,7 @@ class Trainer:
         load_optimizer_tensors(self.optimizers, tensors)
         self.state = state
 
-    def _compile(self) -> None:
+    def compile(self) -> None:
         """Compile if that pays, and say what the first steps wait for."""
         per_epoch = self.train_set.n_tokens - self.train_set.n_pairs
         left = per_epoch * (self.steps - self.state.step) // self.batches_per_epoch
@@ -206,7 +209,7 @@ class Trainer:
         self.state.epoch_nats = 0.0
         self.state.epoch_tokens = 0
 
-    def _train_step(self, rows: Rows) -> None:
+    def train_step(self, rows: Rows) -> None:
         """One optimizer step: gradients of the summed loss over the batch's counted targets."""
         state, settings = self.state, self.settings
         state.step += 1
@@ -238,7 +241,7 @@ class Trainer:
             self.state.epoch_tokens += tokens
             self.state.tokens += tokens
             self._newest_loss = nats / max(1, tokens)
-            if step == 1:
+            if step == 1 and not self.settings.init_from:
                 self._check_first_loss(self._newest_loss)
         self._pending.clear()
         self._pending_tokens.clear()
@@ -281,6 +284,8 @@ class Trainer:
             return
         self._read_losses()
         left = (self.steps - self.state.step) * self._clock.seconds_per_step()
+        rate = self._clock.tokens_per_s()
+        peak = self._peak * self.runtime.world_size
         self.report(
             StepDone(
                 epoch=self.state.epoch,
@@ -289,8 +294,9 @@ class Trainer:
                 steps=self.steps,
                 loss=self._newest_loss,
                 learning_rate=self.settings.learning_rate * self._rate_factor(),
-                tokens_per_s=self._clock.tokens_per_s(),
+                tokens_per_s=rate,
                 padding=self.step.padding(rows),
+                utilization=FLOPS_PER_PARAMETER * self.model.config.parameters * rate / peak,
                 seconds_left=left,
             )
         )

@@ -25,6 +25,11 @@ class Muon(Optimizer):
         self, params: Iterable[nn.Parameter], *, lr: float | Tensor, weight_decay: float
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        self._update = update_matrices
+
+    def compile(self) -> None:
+        """Compile the update for the shapes that the matrices have."""
+        self._update = torch.compile(update_matrices, dynamic=False)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override] # no loss
@@ -35,18 +40,10 @@ class Muon(Optimizer):
                 if parameter.grad is not None:
                     by_shape.setdefault(parameter.shape, []).append(parameter)
             for matrices in by_shape.values():
-                self._update(matrices, lr=group["lr"], weight_decay=group["weight_decay"])
-
-    def _update(self, matrices: list[Tensor], *, lr: float | Tensor, weight_decay: float) -> None:
-        gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
-        buffers = [self._buffer(matrix) for matrix in matrices]
-        torch._foreach_lerp_(buffers, gradients, 1 - MOMENTUM)
-        looked_ahead = torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov's form
-        updates = orthogonal(torch.stack(looked_ahead))
-        rows, columns = matrices[0].shape
-        scale = lr * math.sqrt(max(1, rows / columns))
-        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
-        torch._foreach_sub_(matrices, list((updates.float() * scale).unbind()))
+                gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
+                buffers = [self._buffer(matrix) for matrix in matrices]
+                rate, decay = group["lr"], group["weight_decay"]
+                self._update(matrices, gradients, buffers, lr=rate, weight_decay=decay)
 
     def _buffer(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]
@@ -54,6 +51,24 @@ class Muon(Optimizer):
             state["momentum_buffer"] = torch.zeros_like(matrix)
         buffer: Tensor = state["momentum_buffer"]
         return buffer
+
+
+def update_matrices(
+    matrices: list[Tensor],
+    gradients: list[Tensor],
+    buffers: list[Tensor],
+    *,
+    lr: float | Tensor,
+    weight_decay: float,
+) -> None:
+    """Update matrices of one shape [rows, columns] and their momentum in place."""
+    torch._foreach_lerp_(buffers, gradients, 1 - MOMENTUM)
+    looked_ahead = torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov's form
+    updates = orthogonal(torch.stack(looked_ahead))
+    rows, columns = matrices[0].shape
+    scale = lr * math.sqrt(max(1, rows / columns))
+    torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+    torch._foreach_sub_(matrices, list((updates.float() * scale).unbind()))
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -67,10 +82,10 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     wide = matrices.shape[1] <= matrices.shape[2]
-    x = matrices.bfloat16() if wide else matrices.bfloat16().mT
+    x: Tensor = matrices.bfloat16() if wide else matrices.bfloat16().mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        update = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, update, x, beta=a)
+        x = (a * eye + b * gram + c * (gram @ gram)) @ x
     return x if wide else x.mT

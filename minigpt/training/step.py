@@ -1,6 +1,7 @@
 """One optimizer step, with its pairs side by side in buckets or packed end to end."""
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from minigpt.corpus.dataset import TokenizedDataset
+from minigpt.events import Report, Warned
 from minigpt.model.gpt import GPT
-from minigpt.model.masks import document_mask
-from minigpt.model.runtime import Runtime
+from minigpt.model.masks import TILE, document_mask
+from minigpt.model.runtime import Runtime, is_out_of_memory
 from minigpt.settings import TrainSettings
 from minigpt.training.batches import (
     Rows,
@@ -21,10 +23,12 @@ from minigpt.training.batches import (
     padding_share,
 )
 from minigpt.training.loss import token_loss
+from minigpt.training.muon import Muon
 from minigpt.training.packing import PackedCorpus, packed_shape, stratified_batches
 
 MICRO_BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192, "cuda": 65_536}
 SMALLEST_HEAD = 16  # channels; FlexAttention has no smaller
+MOST_FOR_CORPUS = 0.25  # of the GPU's memory
 STEPS_BEFORE_RECORDING = 3  # in which everything that is compiled or allocated once is
 
 
@@ -57,13 +61,21 @@ def build_step(
     optimizers: list[Optimizer],
     settings: TrainSettings,
     runtime: Runtime,
+    report: Report,
 ) -> Step:
-    """The kind of step that `batching` names; `auto` packs on a CUDA GPU."""
+    """The kind of step that `batching` names; `auto` packs on a CUDA GPU that holds the corpus."""
     head = model.config.n_embd // model.config.n_head
-    packs = runtime.device.type == "cuda" and head >= SMALLEST_HEAD
+    is_gpu = runtime.device.type == "cuda"
+    packs = is_gpu and head >= SMALLEST_HEAD and has_room(runtime, dataset)
     packs = settings.batching == "packed" or (settings.batching == "auto" and packs)
     kind = PackedStep if packs else BucketedStep
-    return kind(model, dataset, optimizers, settings, runtime)
+    return kind(model, dataset, optimizers, settings, runtime, report)
+
+
+def has_room(runtime: Runtime, dataset: TokenizedDataset) -> bool:
+    """Whether the corpus takes so little of the GPU that it can lie there while one trains."""
+    needed = 4 * dataset.n_tokens + 24 * dataset.n_pairs  # bytes
+    return needed <= MOST_FOR_CORPUS * runtime.gpu_bytes()
 
 
 class _Update:
@@ -76,15 +88,39 @@ class _Update:
         optimizers: list[Optimizer],
         settings: TrainSettings,
         runtime: Runtime,
+        report: Report,
     ) -> None:
         self.model = model
         self.dataset = dataset
         self.optimizers = optimizers
         self.settings = settings
         self.runtime = runtime
+        self.report = report
         default = MICRO_BATCH_TOKENS[runtime.device.type]
         self.micro_batch_tokens = settings.micro_batch_tokens or default
         self.leaves_out = runtime.device.type == "cpu"
+
+    def halve(self, error: Exception, *, tokens: int, least: int = 1) -> None:
+        """After running out of memory: forward passes of half of `tokens`, gradients anew.
+
+        Raises:
+            Exception: `error`, where it is another one or no pass can be smaller.
+        """
+        alone = self.runtime.world_size == 1
+        smaller = tokens // 2
+        least = max(least, int(self.dataset.lengths.max()))
+        if not (is_out_of_memory(error) and alone and smaller >= least):
+            raise error
+        self.micro_batch_tokens = smaller
+        self.model.zero_grad()
+        self.runtime.free_memory()
+        self.report(
+            Warned(
+                f"out of memory: forward passes of {smaller:,} tokens from now on, summed up to "
+                "the same batches",
+                hint=f"start with --micro-batch-tokens {smaller} next time",
+            )
+        )
 
     def update(self, nats: Tensor) -> Tensor:
         """Clip the gradients, let the optimizers use them, and return loss and norm.
@@ -125,10 +161,13 @@ class BucketedStep(_Update):
 
     def take(self, rows: Rows) -> Tensor:
         """One forward and backward pass for each part of the batch, and the update."""
-        counted = counted_targets(self.dataset, rows, loss_on=self.settings.loss_on)
-        nats = torch.zeros((), device=self.runtime.device)
-        for part in self._parts(rows):
-            nats += self._backward(part, counted)
+        while True:
+            try:
+                nats = self._gradients(rows)
+                break
+            except (RuntimeError, MemoryError) as error:
+                most = max(len(p) * int(self.dataset.lengths[p].max()) for p in self._parts(rows))
+                self.halve(error, tokens=min(most, self.micro_batch_tokens))
         return self.update(nats)
 
     def padding(self, rows: Rows) -> float:
@@ -143,6 +182,13 @@ class BucketedStep(_Update):
         """This process's share of the batch, cut into forward passes."""
         mine = rows[self.runtime.rank :: self.runtime.world_size]
         return micro_batches(mine, self.dataset.lengths, tokens=self.micro_batch_tokens)
+
+    def _gradients(self, rows: Rows) -> Tensor:
+        counted = counted_targets(self.dataset, rows, loss_on=self.settings.loss_on)
+        nats = torch.zeros((), device=self.runtime.device)
+        for part in self._parts(rows):
+            nats += self._backward(part, counted)
+        return nats
 
     def _backward(self, rows: Rows, counted: int) -> Tensor:
         batch = collate(self.dataset, rows, loss_on=self.settings.loss_on)
@@ -165,24 +211,30 @@ class PackedStep(_Update):
         optimizers: list[Optimizer],
         settings: TrainSettings,
         runtime: Runtime,
+        report: Report,
     ) -> None:
-        super().__init__(model, dataset, optimizers, settings, runtime)
-        device = runtime.device
-        shape = packed_shape(
-            dataset.lengths,
-            batch_size=settings.batch_size,
-            micro_batch_tokens=self.micro_batch_tokens,
-            processes=runtime.world_size,
-        )
+        super().__init__(model, dataset, optimizers, settings, runtime, report)
         self._mine = slice(runtime.rank, None, runtime.world_size)
-        self.shape = shape
-        self._corpus = PackedCorpus(dataset, shape, device, loss_on=settings.loss_on)
-        rows = shape.rows // runtime.world_size
-        self._pairs = torch.zeros(rows, shape.pairs, dtype=torch.int64, device=device)
-        self._counted = torch.ones((), device=device)
+        self._counted = torch.ones((), device=runtime.device)
         self._loss = packed_nats
-        self._run = self._whole_step
-        self._records = device.type == "cuda" and runtime.world_size == 1
+        # On a GPU the residual path is read and written more than anything else.
+        self._residual_dtype = runtime.dtype if runtime.device.type == "cuda" else torch.float32
+        self._records = runtime.device.type == "cuda" and runtime.world_size == 1
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Lay out the rows, as long as `micro_batch_tokens` allows."""
+        device = self.runtime.device
+        self.shape = shape = packed_shape(
+            self.dataset.lengths,
+            batch_size=self.settings.batch_size,
+            micro_batch_tokens=self.micro_batch_tokens,
+            processes=self.runtime.world_size,
+        )
+        self._corpus = PackedCorpus(self.dataset, shape, device, loss_on=self.settings.loss_on)
+        rows = shape.rows // self.runtime.world_size
+        self._pairs = torch.zeros(rows, shape.pairs, dtype=torch.int64, device=device)
+        self._recorded: Callable[[], Tensor] | None = None
         self._taken = 0
 
     def batches(self, epoch: int) -> list[Rows]:
@@ -196,16 +248,32 @@ class PackedStep(_Update):
 
     def take(self, rows: Rows) -> Tensor:
         """Give the device the numbers of the pairs; all else it has."""
+        counted = counted_targets(self.dataset, rows, loss_on=self.settings.loss_on)
+        self._counted.fill_(max(1, counted))
+        while True:
+            self._load(rows)
+            try:
+                if self._records and self._taken >= STEPS_BEFORE_RECORDING:
+                    return self._repeat()
+                nats = self._gradients()
+                break
+            except (RuntimeError, MemoryError) as error:
+                self.halve(error, tokens=self.shape.tokens, least=TILE)
+                self._arrange()
+        self._taken += 1
+        return self.update(nats)
+
+    def _load(self, rows: Rows) -> None:
         pairs = torch.from_numpy(self._corpus.arranged(rows)[self._mine])
         if self.runtime.device.type == "cuda":
             pairs = pairs.pin_memory()
         self._pairs.copy_(pairs, non_blocking=True)
-        counted = counted_targets(self.dataset, rows, loss_on=self.settings.loss_on)
-        self._counted.fill_(max(1, counted))
-        if self._records and self._taken == STEPS_BEFORE_RECORDING:
-            self._run = self.runtime.graphed(self._whole_step)
-        self._taken += 1
-        return self._run().clone()
+
+    def _repeat(self) -> Tensor:
+        """A whole step; recording it does nothing to the model, repeating it does."""
+        if self._recorded is None:
+            self._recorded = self.runtime.graphed(lambda: self.update(self._gradients()))
+        return self._recorded().clone()
 
     def padding(self, rows: Rows) -> float:
         """Share of the places of this batch that are padding."""
@@ -213,11 +281,14 @@ class PackedStep(_Update):
         return 1 - (int(self.dataset.lengths[rows].sum()) - len(rows)) / places
 
     def compile(self) -> None:
-        """Compile the blocks and the loss, for this one shape."""
+        """Compile the blocks, the loss and Muon's update, each for its one shape."""
         self.runtime.compile_blocks(self.model.transformer.blocks, dynamic=False)
         self._loss = torch.compile(packed_nats, dynamic=False)
+        for optimizer in self.optimizers:
+            if isinstance(optimizer, Muon):
+                optimizer.compile()
 
-    def _whole_step(self) -> Tensor:
+    def _gradients(self) -> Tensor:
         batch = self._corpus.gather(self._pairs)
         nats = torch.zeros((), device=self.runtime.device)
         for row in range(len(self._pairs)):
@@ -226,11 +297,12 @@ class PackedStep(_Update):
                     batch.input_ids[row : row + 1],
                     positions=batch.positions[row : row + 1],
                     mask=document_mask(batch.starts[row : row + 1]),
+                    residual_dtype=self._residual_dtype,
                 )
                 loss = self._loss(self.model, hidden[0], batch.targets[row])
             torch.autograd.backward(loss / self._counted)
             nats += loss.detach()
-        return self.update(nats)
+        return nats
 
 
 def packed_nats(model: GPT, hidden: Tensor, targets: Tensor) -> Tensor:

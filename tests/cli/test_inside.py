@@ -4,8 +4,8 @@ import pytest
 from rich.cells import cell_len
 
 from minigpt.cli.inside import lines_of_dry_run, lines_of_stats, visible
+from minigpt.services.plan import DryRunResult, dry_run
 from minigpt.services.stats import show_stats
-from minigpt.services.train import DryRunResult, dry_run
 from minigpt.services.vocab import build_vocabulary
 from minigpt.settings import DataSettings, Settings, StatsSettings
 from tests.services.tiny import tiny_settings, write_pairs
@@ -33,7 +33,7 @@ def test_a_pair_is_shown_with_ids_targets_and_what_counts(tmp_path: Path) -> Non
         "pair 1",
         "  question  你好？",
         "  answer    好a",
-        "  7 tokens, 6 targets; the loss counts (+) 6 with --loss-on all, 3 with answer",
+        "  7 tokens, 6 targets; + counts: 6 with --loss-on all, 3 with answer",
         "",
         "  place  part       token  id  target  id  all  answer",
         "      0  question   你      4  好       5  +    -",
@@ -55,6 +55,12 @@ def test_the_columns_stand_below_each_other_in_a_narrow_terminal(tmp_path: Path)
     assert max(map(cell_len, table)) <= TERMINAL
     assert all(line.isprintable() for line in table)
     assert any("<unk> 爨" in line for line in table)
+
+
+def test_no_line_below_a_long_pair_is_wider_than_a_terminal(tmp_path: Path) -> None:
+    lines = shown(tmp_path, ("a" * 20, "b" * 118))
+    assert lines[3].startswith("  140 tokens, 139 targets")
+    assert max(map(cell_len, lines[3:])) <= TERMINAL
 
 
 @pytest.mark.parametrize(

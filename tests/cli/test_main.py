@@ -58,7 +58,7 @@ def test_version_and_help(run: Run) -> None:
     [
         (["trian"], "no such command 'trian'", "did you mean 'train'?"),
         (["train", "--epoch", "3"], "no such option: --epoch", "did you mean --epochs?"),
-        (["train", "--epochs", "0"], "--epochs: train.epochs = '0'", "epochs: Passes"),
+        (["train", "--epochs", "-1"], "--epochs: train.epochs = '-1'", "epochs: Passes"),
         (["train", "--epochs"], "option '--epochs' requires an argument", "--help"),
         (["train", "--size", "huge"], "--size: model.size = 'huge'", "size: Layers"),
         (["vocab", "a", "b"], "unexpected extra argument", "minigpt vocab --help"),

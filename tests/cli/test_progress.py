@@ -20,7 +20,7 @@ from minigpt.events import (
 )
 
 SAMPLE = SampleAnswer("你好", "\x1b[2J[red]好[/red]", "好")
-STEP = StepDone(1, 15, 50, 11_250, 3.2, 9.8e-4, 41_000.0, 0.1, 3725.0)
+STEP = StepDone(1, 15, 50, 11_250, 3.2, 9.8e-4, 41_000.0, 0.1, 0.25, 3725.0)
 EVENTS: list[Event] = [
     Note("a note"),
     Warned("odd", "do this"),
@@ -81,7 +81,25 @@ def test_without_a_terminal_a_short_task_is_not_told(monkeypatch: pytest.MonkeyP
     assert stream.getvalue() == ""
     now[0] += SECONDS_BETWEEN_LINES
     console.report(Progress("validate", 3, 9, "batches"))
-    assert stream.getvalue() == "validate  3/9  batches\n"
+    assert stream.getvalue() == "validate  3/9  batches  0.6/s, 10 s left\n"
+
+
+def test_rate_and_time_left_are_those_since_the_task_was_first_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    console = Console()
+    for task, total in (("read a", 2_000), ("arrange", 0)):
+        console.report(Progress(task, 100, total, "MB"))
+        now[0] += 10.0
+        console.report(Progress(task, 1_100, total, "MB"))
+    assert stream.getvalue().splitlines() == [
+        "read a  1,100/2,000  MB  100/s, 9.0 s left",
+        "arrange  1,100  MB  100/s",
+    ]
 
 
 def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:

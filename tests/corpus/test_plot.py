@@ -1,19 +1,26 @@
 import sys
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from minigpt.corpus.plot import draw_histogram
 from minigpt.corpus.qa import QAPair
+from minigpt.corpus.scan import DataFile
 from minigpt.corpus.stats import Bin, TokenStats, token_stats
 from minigpt.corpus.vocab import build_vocab
 from minigpt.errors import SettingsError
+from tests.corpus.examples import write_pairs
 
-PAIRS = [QAPair("问" * length, "答" * length) for length in range(1, 60)]
+LENGTHS = [("问" * length, "答" * length) for length in range(1, 60)]
 
 
 def measured(interval: int = 20, max_length: int = 80) -> TokenStats:
-    return token_stats(PAIRS, build_vocab(PAIRS), interval=interval, max_length=max_length)
+    with TemporaryDirectory() as folder:
+        path = write_pairs(Path(folder, "data.jsonl"), LENGTHS)
+        vocab = build_vocab([QAPair(*pair) for pair in LENGTHS])
+        return token_stats(DataFile(path), vocab, interval=interval, max_length=max_length)[0]
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_a_name_that_no_metric_has_is_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_metric_can_have_a_threshold(name: str) -> None:
     thresholds = parse_thresholds([f"{name}=0.5"])
-    check_measurable(thresholds, answers=True, accepted=True, training=True)
+    check_measurable(thresholds, answers=True, accepted=True, training=True, quantized=True)
     assert reaches(name, 0.5, 0.5)
 
 

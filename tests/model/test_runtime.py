@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from minigpt.errors import DeviceError
-from minigpt.model.runtime import TOKENS_WORTH_COMPILING, Runtime
+from minigpt.model.runtime import TOKENS_WORTH_COMPILING, Runtime, cache_dtype, one_thread
 from minigpt.settings import RuntimeSettings
 from tests.tiny import snapshot, tiny_model
 
@@ -41,6 +41,31 @@ def test_auto_trains_in_bfloat16_where_the_processor_has_it(
     for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, probe, lambda: has_it)
     assert resolve(device="cpu").dtype is dtype
+
+
+@pytest.mark.parametrize(("has_it", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_quantized_weights_answer_in_the_fast_number_format(
+    has_it: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, probe, lambda: has_it)
+    runtime = resolve(device="cpu", quantize="int8", training=False)
+    assert (runtime.quantize, runtime.dtype) == ("int8", dtype)
+    assert resolve(device="cpu", quantize="int8", training=True).quantize == "none"
+
+
+@pytest.mark.gpu
+def test_quantized_weights_are_refused_on_a_gpu() -> None:
+    with pytest.raises(DeviceError, match="int8 weights answer faster on a CPU alone") as caught:
+        resolve(device="cuda", quantize="int8", training=False)
+    assert "--device cpu" in caught.value.hint
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8", "int4"])
+def test_a_model_answers_in_the_number_format_of_the_runtime(quantize: str) -> None:
+    runtime = resolve(device="cpu", dtype="bfloat16", quantize=quantize, training=False)
+    model = runtime.answering(tiny_model().eval())
+    assert model(torch.tensor([[3, 4, 5]])).dtype is torch.bfloat16
 
 
 @NO_GPU
@@ -156,3 +181,35 @@ def test_number_of_a_missing_gpu_is_an_error() -> None:
     count = torch.cuda.device_count()
     with pytest.raises(DeviceError, match=f"has {count} CUDA device"):
         resolve(device=f"cuda:{count}")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_one_thread_is_for_a_while(wanted: bool) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread(wanted):
+            assert torch.get_num_threads() == (1 if wanted else 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rows", "tiles", "expected"),
+    [
+        (torch.bfloat16, 1, True, torch.float32),
+        (torch.bfloat16, 2, False, torch.float32),
+        (torch.bfloat16, 2, True, torch.bfloat16),
+        (torch.float32, 2, True, torch.float32),
+    ],
+)
+def test_a_cpu_keeps_keys_in_the_format_that_it_attends_in_fastest(
+    dtype: torch.dtype,
+    rows: int,
+    tiles: bool,
+    expected: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert cache_dtype(torch.zeros(1, dtype=dtype), rows=rows) is expected

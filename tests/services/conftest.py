@@ -1,4 +1,5 @@
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,14 @@ def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("MINIGPT_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _no_clock() -> Iterator[None]:
+    """Which single steps a run records depends on how fast the machine is; here none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minigpt.training.clock.REPORT_EVERY_S", math.inf)
+        yield
 
 
 @pytest.fixture(scope="session")

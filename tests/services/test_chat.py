@@ -1,4 +1,6 @@
 import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -318,3 +320,26 @@ def test_a_model_of_no_numbers_is_a_checkpoint_error(finished: Finished) -> None
         list(session.ask(QUESTIONS[0]))
     with pytest.raises(CheckpointError, match="damaged"):
         session.ask_many(QUESTIONS)
+
+
+def test_an_answer_needs_no_compiler(checkpoint_path: Path) -> None:
+    # Importing it takes almost as long as torch itself.
+    code = (
+        "import sys\n"
+        "from minigpt import ChatSession, load_settings\n"
+        f"given = {{'checkpoint': {str(checkpoint_path)!r}, 'max_new_tokens': 3}}\n"
+        "session = ChatSession.open(load_settings({'chat': given}))\n"
+        "list(session.ask('苹什么色'))\n"
+        "session.ask_many(['苹什么色', '香什么'])\n"
+        "sys.exit(sorted({'torch._dynamo', 'sympy'} & set(sys.modules)) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_warmed_up_session_answers_as_a_fresh_one(finished: Finished) -> None:
+    fresh, warm = open_chat(finished, seed=3), open_chat(finished, seed=3)
+    warm.warm_up()
+    for question in QUESTIONS:
+        assert list(warm.ask(question)) == list(fresh.ask(question))
+        assert warm.last.seed == fresh.last.seed

@@ -1,3 +1,4 @@
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minigpt.services.curve import draw_curve, loss_figure
+from minigpt.services.curve import apart, draw_curve, loss_figure
 from minigpt.services.evaluate import evaluate
 from minigpt.services.run_directory import RunDirectory
 from minigpt.services.train import train
@@ -35,45 +36,62 @@ def test_steps_and_validations_are_drawn(tmp_path: Path) -> None:
 
 
 def lines(rows: list[dict[str, Any]], **changes: Any) -> dict[str, list[float]]:
-    """The losses in the picture, by the name that stands beside them."""
-    figure = loss_figure(rows, **GUESSES | changes)
-    (axes,), (legend,) = figure.axes, figure.legends
-    curves = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
-    assert [text.get_text() for text in legend.texts] == [line.get_label() for line in curves]
-    values = {str(line.get_label()): np.asarray(line.get_ydata()).tolist() for line in curves}
-    return values | {text.get_text(): [text.get_position()[1]] for text in axes.texts}
+    """The lines of the picture from left to right, by the name of their colour."""
+    (axes,) = loss_figure(rows, **GUESSES | changes).axes
+    named = {(text.get_color(), text.get_text().split()[0]): text for text in axes.texts}
+    found = {}
+    for line in axes.lines:
+        values = np.asarray(line.get_ydata()).tolist()
+        name = named.pop((line.get_color(), f"{values[-1]:.2f}"), None)
+        found[name.get_text() if name else "no name"] = values
+    assert named == {}
+    return found
 
 
 STEPS = [{"kind": "step", "step": 1, "loss": 3.0}, {"kind": "step", "step": 2, "loss": 2.9}]
 
 
-def test_every_line_carries_its_name() -> None:
+def test_every_line_carries_its_name_and_its_last_value() -> None:
     assert lines([*STEPS, validation(1), validation(2)]) == {
-        "training, all tokens: a single step": [3.0, 2.9],
-        "training, all tokens: mean of the epoch: 2.00 at the end": [2.0, 2.0],
-        "validation, all tokens: 2.10 at the end": [2.1, 2.1],
-        "validation, answers: 1.90 at the end": [1.9, 1.9],
-        "blind guess, ln V: 3.00": [math.log(20)],
-        "guess by frequency, all tokens: 2.50": [2.5],
-        "guess by frequency, answers: 2.40": [2.4],
+        "no name": [3.0, 2.9],
+        "2.00  training, all tokens": [2.0, 2.0],
+        "2.10  validation, all tokens": [2.1, 2.1],
+        "1.90  validation, answers": [1.9, 1.9],
+        "3.00  blind guess, ln V": [math.log(20)] * 2,
+        "2.50  guess by frequency, all tokens": [2.5, 2.5],
+        "2.40  guess by frequency, answers": [2.4, 2.4],
     }
 
 
 def test_a_training_loss_over_answers_is_called_so() -> None:
     names = set(lines([*STEPS, validation(2)], loss_on="answer"))
-    assert "training, answers: a single step" in names
-    assert not any(name.startswith("training, all tokens") for name in names)
+    assert "2.00  training, answers" in names
+    assert "2.00  training, all tokens" not in names
 
 
-@pytest.mark.parametrize("unigram", [(2.5, 2.4), (2.4, 2.5), (2.5, 2.5)])
-def test_two_guesses_close_together_are_named_on_opposite_sides(
+@pytest.mark.parametrize("unigram", [(2.5, 2.4), (2.1, 2.1), (0.0, 9.0)])
+def test_no_name_is_written_over_another_or_outside_the_picture(
     unigram: tuple[float, float],
 ) -> None:
-    (axes,) = loss_figure([validation(2)], **GUESSES | {"unigram": unigram}).axes
-    guesses = [text for text in axes.texts if "frequency" in text.get_text()]
-    side = {text.get_verticalalignment(): text.get_position()[1] for text in guesses}
-    assert side.keys() == {"bottom", "top"}
-    assert side["bottom"] >= side["top"]
+    figure = loss_figure([*STEPS, validation(2)], **GUESSES | {"unigram": unigram})
+    figure.draw_without_rendering()
+    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda b: b.y0)
+    assert all(below.y1 < above.y0 for below, above in itertools.pairwise(boxes))
+    assert all(figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1 for box in boxes)
+    assert all(figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1 for box in boxes)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_values_are_moved_apart_in_order_and_around_where_they_were(seed: int) -> None:
+    values = sorted(np.random.default_rng(seed).uniform(0, 5, 8).tolist())
+    moved = apart(values, gap=0.5)
+    assert all(b - a > 0.5 - 1e-9 for a, b in itertools.pairwise(moved))
+    assert sum(moved) == pytest.approx(sum(values))
+
+
+def test_values_far_enough_apart_stay_where_they_are() -> None:
+    assert apart([1.0, 2.0, 2.6], gap=0.5) == pytest.approx([1.0, 2.0, 2.6])
+    assert apart([1.0, 1.0, 3.0], gap=0.5) == pytest.approx([0.75, 1.25, 3.0])
 
 
 def test_a_run_is_drawn_beside_the_guesses_on_its_own_data(

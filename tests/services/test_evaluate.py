@@ -517,3 +517,20 @@ def test_a_report_that_would_replace_the_training_data_is_refused(
     )
     with pytest.raises(SettingsError, match="replace what it is made from"):
         evaluate(settings, force=True)
+
+
+def test_what_quantised_weights_cost_is_told(finished: Finished) -> None:
+    full = measure(finished.root, "data.jsonl")
+    quantized = measure(finished.root, "data.jsonl", runtime__quantize="int8")
+    cost = quantized.metrics["quantization_loss"]
+    expected = quantized.metrics["loss_answer"] - full.metrics["loss_answer"]
+    assert cost == pytest.approx(expected, abs=1e-6)
+    assert 0 < abs(cost) < 0.05
+    assert quantized.facts["weights"]["quantize"] == "int8"
+    assert "quantization_loss" not in full.metrics
+
+
+def test_the_cost_of_quantised_weights_needs_some(finished: Finished) -> None:
+    with pytest.raises(SettingsError, match="cannot be measured") as caught:
+        measure(finished.root, "data.jsonl", eval__fail_under=("quantization_loss=0.01",))
+    assert "--quantize int8" in caught.value.hint

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from minigpt.corpus.qa import read_pairs
+from minigpt.evaluation.encoded import draw
 from minigpt.events import Event, Note
 from minigpt.model.checkpoint import load_checkpoint
-from minigpt.services.exam import better_epoch, read_memory
+from minigpt.services.exam import better_epoch, read_exam, read_memory
+from minigpt.settings import EvalSettings
 from tests.services.tiny import Finished, texts, tiny_settings
 
 
@@ -17,6 +20,18 @@ def test_the_training_data_is_known_by_its_hash(finished: Finished) -> None:
     assert memory is not None
     assert len(memory.pairs) == 27
     assert events == []
+
+
+def test_a_sample_is_drawn_from_all_pairs(finished: Finished) -> None:
+    path, checkpoint = finished.settings.data.train, load_checkpoint(finished.run_dir)
+    everything = read_pairs(path)
+    for limit in (5, len(everything), 99):
+        settings = finished.settings.model_copy(update={"eval": EvalSettings(limit=limit)})
+        events: list[Event] = []
+        exam = read_exam(path, settings, [checkpoint], events.append)
+        assert exam.encoded.pairs == draw(everything, limit, seed=settings.eval.seed)
+        assert exam.in_file == len(everything)
+        assert ("measuring a sample" in texts(events, Note)) is (limit < len(everything))
 
 
 @pytest.mark.parametrize("content", ["", "not JSON\n"])

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minigpt.corpus import encoded
 from minigpt.corpus.dataset import tokenize
 from minigpt.corpus.qa import QAPair
 from minigpt.corpus.tokenizer import Tokenizer
@@ -93,12 +94,23 @@ def test_strict_builds_nothing_from_a_source_with_a_bad_line(tmp_path: Path) -> 
 def test_the_kept_pairs_are_those_that_were_encoded(root: Path) -> None:
     write_pairs(root / "val.jsonl", [("很" * 40, "长"), PAIRS[0], ("长", "很" * 40), PAIRS[1]])
     data = read_training_data(tiny_settings(root), lambda event: None)
-    assert [(pair.question, pair.answer) for pair in data.val_pairs] == PAIRS[:2]
     tokenizer = Tokenizer(data.vocab)
-    for index, pair in enumerate(data.val_pairs):
-        assert data.val_set.pair(index).tolist() == tokenizer.encode_pair(
-            pair.question, pair.answer
-        )
+    assert data.val_set.n_pairs == 2
+    for index, (question, answer) in enumerate(PAIRS[:2]):
+        assert data.val_set.pair(index).tolist() == tokenizer.encode_pair(question, answer)
+
+
+def test_a_large_corpus_is_encoded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = read_training_data(tiny_settings(root), lambda event: None)
+    monkeypatch.setattr(encoded, "KEPT_FROM", 0)
+    events: list[Event] = []
+    for _ in range(2):
+        data = read_training_data(tiny_settings(root), events.append)
+        for one, other in ((data.train_set, small.train_set), (data.val_set, small.val_set)):
+            assert one.ids.tolist() == other.ids.tolist()
+            assert one.sha256 == other.sha256
+    assert {path.name for path in root.glob("*.cache")} == {"train.jsonl.cache", "val.jsonl.cache"}
+    assert events == []
 
 
 def test_a_pair_of_exactly_the_longest_length_is_kept(root: Path) -> None:

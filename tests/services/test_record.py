@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minigpt.corpus.qa import read_pairs
 from minigpt.errors import InterruptedRunError
 from minigpt.events import Event, Validated
 from minigpt.model.checkpoint import load_checkpoint
@@ -87,8 +88,8 @@ def test_a_sample_is_what_the_greedy_model_says(root: Path) -> None:
     events: list[Event] = []
     train(tiny_settings(root, train__epochs=1, train__show_samples=3), report=events.append)
     (validated,) = (event for event in events if isinstance(event, Validated))
-    data = read_training_data(tiny_settings(root), lambda event: None)
-    expected = {pair.question: pair.answer for pair in data.val_pairs}
+    expected = {pair.question: pair.answer for pair in read_pairs(root / "val.jsonl")}
+    assert len(expected) == 3
     assert {sample.question: sample.expected for sample in validated.samples} == expected
 
 

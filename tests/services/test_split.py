@@ -4,11 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from minigpt.corpus.qa import read_file
 from minigpt.errors import DataError, OutputError, SettingsError
+from minigpt.events import Event, Progress
 from minigpt.services.split import split_data
 from minigpt.settings import DataSettings, Settings, SplitSettings
-from tests.corpus.examples import numbered_pairs, write_pairs
+from tests.corpus.examples import few_examples, files, numbered_pairs, write_pairs
 
 
 @pytest.fixture
@@ -59,6 +63,45 @@ def test_plain_split_is_the_tutorials_byte_for_byte(
     assert (result.moved, result.skipped) == (0, 1)
 
 
+def as_lists_split(path: Path, *, seed: int, ratio: float) -> tuple[bytes, bytes]:
+    """The leak-free split of all lines held in memory."""
+    lines = read_file(path).lines
+    random.Random(seed).shuffle(lines)
+    cut = int(len(lines) * ratio)
+    train, rest = lines[:cut], lines[cut:]
+    known = {line.pair.question for line in train}
+    train += [line for line in rest if line.pair.question in known]
+    val = [line for line in rest if line.pair.question not in known]
+    if not cut or not val:
+        raise DataError("no split")
+    first, second = (b"".join(line.raw + b"\n" for line in part) for part in (train, val))
+    return first, second
+
+
+@few_examples
+@given(content=files(), seed=st.integers(0, 9), ratio=st.sampled_from([0.3, 0.5, 0.9]))
+def test_leak_free_split_of_any_file_is_that_of_lists(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, seed: int, ratio: float
+) -> None:
+    folder = tmp_path_factory.mktemp("split")
+    paths = [folder / name for name in ("data.jsonl", "train.jsonl", "val.jsonl")]
+    source, train, val = paths
+    source.write_bytes(content)
+    settings = with_split(
+        DataSettings(source=source, train=train, val=val), seed=seed, train_ratio=ratio
+    )
+    try:
+        expected = as_lists_split(source, seed=seed, ratio=ratio)
+    except DataError:
+        with pytest.raises(DataError):
+            split_data(settings)
+        assert [*folder.iterdir()] == [source]
+        return
+    split_data(settings)
+    assert (train.read_bytes(), val.read_bytes()) == expected
+    assert sorted(folder.iterdir()) == paths
+
+
 def test_leak_free_split_shares_no_question(data: DataSettings) -> None:
     repeated = [(question, str(i)) for i in range(3) for question, _ in numbered_pairs(40)]
     write_pairs(data.source, repeated)
@@ -92,6 +135,45 @@ def test_no_part_is_written_when_one_holds_other_content(data: DataSettings, par
     assert not other.exists()
     result = split_data(Settings(data=data), force=True)
     assert (result.train_status, result.val_status) == ("written", "written")
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_no_part_is_written_when_one_differs_in_a_byte(data: DataSettings, part: str) -> None:
+    split_data(Settings(data=data))
+    taken, other = (data.train, data.val) if part == "train" else (data.val, data.train)
+    changed = taken.read_bytes().replace("回".encode(), "答".encode(), 1)
+    taken.write_bytes(changed)
+    other.unlink()
+    with pytest.raises(OutputError, match=f"{taken.name}: exists with other content"):
+        split_data(Settings(data=data))
+    assert taken.read_bytes() == changed
+    assert not other.exists()
+
+
+def test_an_interrupted_split_leaves_no_file(
+    data: DataSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minigpt.corpus.pace.QUIET_S", -1.0)
+    seen: set[str] = set()
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progress) and event.task == "arrange":
+            seen.update(path.name[:7] for path in tmp_path.iterdir())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        split_data(Settings(data=data), report=interrupt)
+    assert seen == {"data.js", ".train.", ".val.js"}
+    assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
+
+
+def test_an_unchanged_part_is_not_touched(data: DataSettings) -> None:
+    split_data(Settings(data=data))
+    before = data.train.stat()
+    data.val.unlink()
+    result = split_data(Settings(data=data))
+    assert (result.train_status, result.val_status) == ("unchanged", "written")
+    assert data.train.stat() == before
 
 
 def test_no_part_is_written_when_one_cannot_be(data: DataSettings, tmp_path: Path) -> None:

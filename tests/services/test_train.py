@@ -19,8 +19,9 @@ from minigpt.errors import (
 )
 from minigpt.events import Event, Note, Saved, TrainingStarted, Validated, Warned
 from minigpt.model.checkpoint import load_checkpoint
+from minigpt.services.plan import dry_run
 from minigpt.services.run_directory import RunDirectory
-from minigpt.services.train import TrainResult, dry_run, resume_command, train
+from minigpt.services.train import TrainResult, resume_command, train
 from tests.services.tiny import (
     PAIRS,
     STEPS_PER_EPOCH,
@@ -282,6 +283,13 @@ def test_a_dry_run_knows_the_size_of_the_checkpoints(finished: Finished) -> None
     stored = sum(path.stat().st_size for path in files)
     metadata = 40_000  # names, vocabulary and hashes: what a tiny model drowns in
     assert 0 < stored - dry_run(finished.settings).disk_bytes < metadata
+
+
+def test_a_dry_run_says_what_training_takes(finished: Finished) -> None:
+    told = dry_run(finished.settings)
+    assert told.epochs * told.tokens_per_epoch / told.tokens_per_s < told.seconds
+    assert told.seconds_per_step * told.steps < told.seconds
+    assert told.state_bytes < told.memory_bytes
 
 
 def test_a_note_tells_what_was_built_first(finished: Finished) -> None:

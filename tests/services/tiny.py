@@ -16,13 +16,15 @@ PAIRS = [(f"{a}加{b}等于几？", f"等于{a + b}。") for a in range(1, 6) fo
 STEPS_PER_EPOCH = 4  # 27 of the 30 pairs, 8 at a time
 
 TINY: dict[str, dict[str, Any]] = {
-    "model": {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 32},
+    "model": {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 32, "dropout": 0.1},
     "train": {
         "epochs": 2,
         "batch_size": 8,
         "max_length": 32,
         "learning_rate": 1e-2,
         "warmup_steps": 2,
+        "muon_learning_rate": 0.01,
+        "weight_decay": 0.02,
         "show_samples": 2,
         "tensorboard": "off",
     },

@@ -27,7 +27,8 @@ BATCHES = 4  # an epoch: 20 pairs in batches of 6
 def train_settings(**changes: Any) -> TrainSettings:
     """A short training with AdamW; 12 steps in 3 epochs."""
     base = {"epochs": 3, "batch_size": 6, "warmup_steps": 2, "max_length": 32, "save_every_s": 0}
-    rates = {"optimizer": "adamw", "learning_rate": 0.001, "schedule": "cosine"}
+    rates: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 0.001, "schedule": "cosine"}
+    rates |= {"muon_learning_rate": 0.01, "weight_decay": 0.02}
     return TrainSettings.model_validate(base | rates | changes)
 
 

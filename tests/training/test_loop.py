@@ -20,6 +20,7 @@ from minigpt.errors import DivergedError
 from minigpt.events import StepDone, Warned
 from minigpt.model.checkpoint import load_checkpoint, load_training_state
 from minigpt.model.generation import complete
+from minigpt.model.gpt import GPT
 from minigpt.model.runtime import Runtime
 from minigpt.model.sampling import Sampler
 from minigpt.settings import TrainSettings
@@ -456,3 +457,53 @@ def test_two_processes_train_to_the_weights_of_one(
     losses = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("0", "1", "alone/0")]
     assert losses[0] == losses[1]
     assert np.allclose(losses[0], losses[2], rtol=1e-4)
+
+
+# When memory is short
+
+
+class SmallMemory:
+    """Has room for forward passes of so many places."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, places: int) -> None:
+        plain = GPT.hidden_states
+
+        def hidden_states(model: GPT, input_ids: Tensor, **arguments: Any) -> Tensor:
+            if input_ids.numel() > places:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return plain(model, input_ids, **arguments)
+
+        monkeypatch.setattr(GPT, "hidden_states", hidden_states)
+
+
+@pytest.mark.parametrize(
+    ("batching", "places"), [("bucketed", 200), ("bucketed", 60), ("packed", 128)]
+)
+def test_short_of_memory_smaller_passes_sum_up_to_the_same_batch(
+    batching: str, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = train_settings(batching=batching, batch_size=20)
+    whole = trainer_of(settings, model=sharpen(tiny_model()), stop_at=1)
+    whole.fit()
+    kept = Kept()
+    with monkeypatch.context() as patch:
+        SmallMemory(patch, places=places)
+        trainer = trainer_of(settings, model=sharpen(tiny_model()), kept=kept, stop_at=1)
+        assert trainer.fit() == "stopped"
+
+    assert trainer.state.epoch_nats == pytest.approx(whole.state.epoch_nats, rel=1e-6)
+    for name, gradient in first_gradients(trainer).items():
+        torch.testing.assert_close(gradient, first_gradients(whole)[name], rtol=1e-4, atol=1e-7)
+    warnings = [event for event in kept.events if isinstance(event, Warned)]
+    assert warnings
+    assert all("out of memory" in warning.text for warning in warnings)
+    assert f"--micro-batch-tokens {trainer.step.micro_batch_tokens}" in warnings[-1].hint
+
+
+@pytest.mark.parametrize("batching", ["bucketed", "packed"])
+def test_memory_too_small_for_one_pair_ends_the_training(
+    batching: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SmallMemory(monkeypatch, places=2)
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer_of(train_settings(batching=batching)).fit()

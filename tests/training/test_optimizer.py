@@ -20,7 +20,9 @@ EACH_OPTIMIZER = pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 
 
 def settings(**changes: Any) -> TrainSettings:
-    return TrainSettings.model_validate({"optimizer": "adamw", "schedule": "cosine"} | changes)
+    base = {"optimizer": "adamw", "schedule": "cosine"}
+    rates = {"muon_learning_rate": 0.01, "weight_decay": 0.02}
+    return TrainSettings.model_validate(base | rates | changes)
 
 
 @EACH_OPTIMIZER

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from minigpt.model.runtime import Runtime
 from minigpt.training.batches import IGNORE_INDEX, LossOn, Rows
 from minigpt.training.loss import token_loss
 from minigpt.training.packing import PackedCorpus, packed_shape, stratified_batches
+from minigpt.training.step import has_room
 from tests.tiny import sharpen, tiny_model, tiny_set
 from tests.training.examples import CPU, first_gradients, train_settings, trainer_of
 
@@ -179,3 +182,13 @@ def _one_by_one(model: GPT, loss_on: LossOn) -> tuple[float, list[Tensor]]:
         sums, counts = sums + nats, counts + int(count)
     gradients = torch.autograd.grad(sums / counts, list(model.parameters()))
     return float(sums.detach()), list(gradients)
+
+
+def test_a_corpus_that_would_fill_the_gpu_stays_in_its_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needed = 4 * DATASET.n_tokens + 24 * DATASET.n_pairs
+    for share, fits in ((5, True), (3, False)):
+        memory = SimpleNamespace(total_memory=share * needed)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, found=memory: found)
+        assert has_room(GPU, DATASET) is fits

@@ -1,0 +1,181 @@
+"""The pairs of a block side by side, as arrays instead of objects."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json
+
+from minigpt.corpus.blocks import Block
+from minigpt.corpus.layout import CodePoints, Layout, Lengths, Texts
+from minigpt.corpus.left_out import BadRow
+from minigpt.corpus.qa import BOM, MAX_LINE_BYTES, MOST_READ, parse_fields, without_ends
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a block holds.
+
+    Attributes:
+        block: The block.
+        code_points: [C] uint32; questions and answers in turn, each followed by one place that is
+            no text: room for a separator.
+        lengths: [pairs, 2] int64; characters of each question and answer, and that place.
+        lines: Number of lines, blank and bad ones included.
+        without_pair: Numbers, from 0, of the lines that hold no pair.
+        bad: Those of them that are not blank, with their numbers in the block, from 0.
+    """
+
+    block: Block
+    code_points: CodePoints
+    lengths: Lengths
+    lines: int
+    without_pair: tuple[int, ...]
+    bad: tuple[BadRow, ...]
+
+    def spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the bytes of each pair's line begin in the file, and how many they are.
+
+        They count neither the line end nor a BOM.
+        """
+        raw = np.frombuffer(self.block.raw, dtype=np.uint8)
+        ends = np.flatnonzero(raw == ord("\n"))
+        if not self.block.raw.endswith(b"\n"):
+            ends = np.append(ends, raw.size)
+        starts = np.concatenate(([0], ends[:-1] + 1))
+        starts, ends = (np.delete(array, self.without_pair) for array in (starts, ends))
+        ends -= raw[ends - 1] == ord("\r")
+        for index in np.flatnonzero(raw[starts] == BOM[0]).tolist():
+            starts[index] += len(BOM)  # a line that holds a pair and begins so begins with a BOM
+        return starts + self.block.start, ends - starts
+
+
+class ColumnReader:
+    """Reads blocks; lines of the usual layout all at once, others one by one.
+
+    Pairs, bad lines and reasons are those of `parse_line`, whatever the block holds.
+    """
+
+    def __init__(self, *, question_key: str, answer_key: str) -> None:
+        self.question_key = question_key
+        self.answer_key = answer_key
+        self._layout: Layout | None = None
+
+    def read(self, block: Block) -> Columns:
+        """Read a block."""
+        if len(block.raw) > MAX_LINE_BYTES:  # a line may be over the limit, or cut
+            return self._merge(block, None, [(0, line) for line in _lines(block.raw)])
+        raw = block.raw if block.raw.endswith(b"\n") else block.raw + b"\n"
+        usual, others = _set_escapes_aside(raw)
+        texts = self._read_usual(usual)
+        if texts is None and self._layout is not None:
+            usual, others = _set_others_aside(raw, self._layout)
+            texts = self._layout.read(usual)
+        if texts is None:
+            others = [(0, line) for line in _lines(raw)]
+        return self._merge(block, texts, others)
+
+    def _read_usual(self, lines: bytes) -> Texts | None:
+        if self._layout is not None:
+            texts = self._layout.read(lines)
+            if texts is not None:
+                return texts
+        first = lines[: lines.find(b"\n") + 1]
+        layout = Layout.of(
+            first.removeprefix(BOM), question_key=self.question_key, answer_key=self.answer_key
+        )
+        if layout is None or layout == self._layout:
+            return None
+        self._layout = layout
+        return layout.read(lines)
+
+    def _merge(
+        self, block: Block, texts: Texts | None, others: Sequence[tuple[int, bytes]]
+    ) -> Columns:
+        """Put the pairs of the other lines where they belong among the usual ones."""
+        usual = texts or Texts(
+            np.empty(0, np.uint32), np.empty((0, 2), np.int64), np.empty(0, np.int64)
+        )
+        before = np.searchsorted(usual.places, [place for place, _ in others]).tolist()
+        without_pair: list[int] = []
+        bad: list[BadRow] = []
+        pairs: list[tuple[int, str, str]] = []
+        for index, (_, line) in enumerate(others):
+            raw = without_ends(line[:MOST_READ])
+            texts_of = self._texts(raw) if raw.strip() else ""
+            number = before[index] + index
+            if not isinstance(texts_of, str):
+                pairs.append((before[index], *texts_of))
+                continue
+            without_pair.append(number)
+            if texts_of:
+                bad.append(BadRow(number, raw, texts_of))
+        points, lengths = _inserted(usual, pairs)
+        lines = len(usual.lengths) + len(others)
+        return Columns(block, points, lengths, lines, tuple(without_pair), tuple(bad))
+
+    def _texts(self, raw: bytes) -> tuple[str, str] | str:
+        """The question and the answer of a line, or the reason why it holds none."""
+        if len(raw) <= MAX_LINE_BYTES:
+            # It takes nothing that json does not take; what it refuses, json is asked.
+            with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+                fields = from_json(raw.decode("utf-8"))
+                question, answer = fields[self.question_key], fields[self.answer_key]
+                if question.strip() and answer.strip():
+                    return question, answer
+        read = parse_fields(raw, question_key=self.question_key, answer_key=self.answer_key)
+        return read if isinstance(read, str) else (read[self.question_key], read[self.answer_key])
+
+
+def _inserted(usual: Texts, others: Sequence[tuple[int, str, str]]) -> tuple[CodePoints, Lengths]:
+    """The usual pairs with others among them, each after so many of the usual ones."""
+    points, lengths = usual.points, usual.lengths
+    if not others:
+        return points, lengths
+    texts = [f"{text}\n" for _, *both in others for text in both]
+    new_points = np.frombuffer("".join(texts).encode("utf-32-le"), dtype="<u4")
+    new_lengths = np.array([*map(len, texts)], dtype=np.int64).reshape(-1, 2)
+    before = np.array([place for place, *_ in others])
+    ends = np.concatenate(([0], lengths.sum(axis=1).cumsum()))
+    pieces: list[CodePoints] = []
+    done = new_done = 0
+    for cut, size in zip(ends[before].tolist(), new_lengths.sum(axis=1).tolist(), strict=True):
+        pieces += [points[done:cut], new_points[new_done : new_done + size]]
+        done, new_done = cut, new_done + size
+    new = np.concatenate([*pieces, points[done:]])
+    return new, np.insert(lengths, before, new_lengths, axis=0)
+
+
+def _lines(raw: bytes) -> list[bytes]:
+    return raw.removesuffix(b"\n").split(b"\n")
+
+
+def _set_escapes_aside(raw: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """The lines without a backslash together; the others, and after how many bytes of those."""
+    others: list[tuple[int, bytes]] = []
+    usual: list[bytes] = []
+    done = size = 0
+    while (place := raw.find(b"\\", done)) >= 0:
+        start = raw.rfind(b"\n", done, place) + 1 or done
+        end = raw.find(b"\n", place) + 1
+        usual.append(raw[done:start])
+        size += start - done
+        others.append((size, raw[start:end]))
+        done = end
+    return (b"".join([*usual, raw[done:]]), others) if others else (raw, others)
+
+
+def _set_others_aside(raw: bytes, layout: Layout) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """The lines of the layout together; the others, and after how many bytes of those."""
+    usual: list[bytes] = []
+    others: list[tuple[int, bytes]] = []
+    size = 0
+    for line in _lines(raw):
+        if layout.line.fullmatch(line):
+            usual.append(line)
+            size += len(line) + 1
+        else:
+            others.append((size, line))
+    return b"".join(line + b"\n" for line in usual), others
