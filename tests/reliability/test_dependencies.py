@@ -32,7 +32,10 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     core = declared(project["dependencies"])
     optional = declared([*extras["chat"], *extras["plot"], *extras["tensorboard"]])
     names = set(imported()) - {"minigpt"}
-    assert names <= core | optional | {"triton"}  # triton comes with torch, where there is a GPU
+    assert names <= core | optional | {
+        "triton",
+        "pydantic_core",
+    }  # with torch on a GPU; with pydantic
     assert core <= names
     assert optional - names <= {"tensorboard"}  # it is torch that imports it
 

@@ -35,7 +35,7 @@ def assert_same_checkpoint(first: Path, second: Path) -> None:
 
 
 def assert_same_run(first: Path, second: Path) -> None:
-    """Bit for bit, clocks aside."""
+    """Bit for bit, clocks aside: the lines for single steps come by the clock."""
     for name in ("best.safetensors", "last.safetensors"):
         assert_same_checkpoint(first / name, second / name)
     moments, state = load_training_state(first / "last.safetensors")
@@ -45,7 +45,11 @@ def assert_same_run(first: Path, second: Path) -> None:
     for values in (state, other_state):
         del values["state"]["seconds"]
     assert state == other_state
-    assert metrics(first) == metrics(second)
+    assert validations(first) == validations(second)
+
+
+def validations(run_dir: Path) -> list[dict[str, Any]]:
+    return [row for row in metrics(run_dir) if row["kind"] == "validation"]
 
 
 def stop_at(step: int, settings: Settings, *, resume: bool = False) -> None:
@@ -91,6 +95,7 @@ def test_every_recorded_step_is_the_same_after_resuming(
     stop_at(5, cut)
     train(cut, resume=True)
     assert [row["kind"] for row in metrics(whole.train.run_dir)].count("step") == 8
+    assert metrics(cut.train.run_dir) == metrics(whole.train.run_dir)
     assert_same_run(cut.train.run_dir, whole.train.run_dir)
 
 
