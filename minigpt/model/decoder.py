@@ -47,7 +47,7 @@ class Decoder:
         self._ids = torch.zeros(rows, dtype=torch.int64, device=self.device)
         # Where the newest token of each row stands, and how many were drawn: changed together.
         self._counts = torch.zeros(2, rows, dtype=torch.int64, device=self.device)
-        self._uniforms = torch.zeros(rows, capacity, device=self.device)
+        self._uniforms = torch.zeros(rows, capacity, dtype=torch.float32, device=self.device)
         self._seen: Tensor | None = None
         alone = rows == 1 and self.device.type == "cpu"
         self._one_thread = alone and model.config.block_matrix_parameters < SMALL
@@ -217,7 +217,7 @@ class Decoder:
 
     def _draw_uniforms(self, seeds: Sequence[int] | None, rows: int, steps: int) -> Tensor:
         if self.sampler.temperature == 0:
-            return torch.zeros(rows, steps, device=self.device)
+            return torch.zeros(rows, steps, dtype=torch.float32, device=self.device)
         if seeds is None or len(seeds) != rows:
             raise ValueError(f"sampling needs one seed for each of the {rows} rows")
         drawn = torch.stack([draw_uniforms(seed, steps) for seed in seeds])
