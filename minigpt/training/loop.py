@@ -247,13 +247,13 @@ class Trainer:
         self._pending_tokens.clear()
 
     def _leave_out(self, step: int, what: str) -> None:
-        """Go on after a step that was no number, unless it was applied or is one of many.
+        """Go on after a step that was no number, unless it is one of many.
 
         Raises:
-            DivergedError: It made the weights NaN, or it is the third in a row.
+            DivergedError: It is the third in a row.
         """
         self.state.left_out += 1
-        if not self.step.leaves_out or self.state.left_out == LEFT_OUT_IN_A_ROW:
+        if self.state.left_out == LEFT_OUT_IN_A_ROW:
             raise self._diverged(step, what)
         self.report(Warned(f"step {step}: the {what} is not a number: the step is left out"))
 

@@ -19,12 +19,17 @@ ITERATIONS = 5
 
 
 class Muon(Optimizer):
-    """Keeps one `momentum_buffer` a matrix; the learning rate may be a tensor on the device."""
+    """Keeps one `momentum_buffer` a matrix; the learning rate may be a tensor on the device.
+
+    Attributes:
+        found_inf: [] on the device, as torch's AdamW has it: at 1 the step changes nothing.
+    """
 
     def __init__(
         self, params: Iterable[nn.Parameter], *, lr: float | Tensor, weight_decay: float
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        self.found_inf: Tensor | None = None
         self._update = update_matrices
 
     def compile(self) -> None:
@@ -43,6 +48,11 @@ class Muon(Optimizer):
                 gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
                 buffers = [self._buffer(matrix) for matrix in matrices]
                 rate, decay = group["lr"], group["weight_decay"]
+                if self.found_inf is not None:  # a buffer moved towards itself stays as it is
+                    left_out = self.found_inf > 0
+                    pairs = zip(buffers, gradients, strict=True)
+                    gradients = [torch.where(left_out, b, g) for b, g in pairs]
+                    rate = torch.where(left_out, 0.0, rate)
                 self._update(matrices, gradients, buffers, lr=rate, weight_decay=decay)
 
     def _buffer(self, matrix: Tensor) -> Tensor:

@@ -36,7 +36,6 @@ class Step(Protocol):
     """How batches are chosen, and what one of them does to the model."""
 
     micro_batch_tokens: int
-    leaves_out: bool  # whether a step that is no number leaves the weights as they were
 
     def batches(self, epoch: int) -> list[Rows]:
         """Indices of the pairs of each step of the epoch."""
@@ -98,7 +97,6 @@ class _Update:
         self.report = report
         default = MICRO_BATCH_TOKENS[runtime.device.type]
         self.micro_batch_tokens = settings.micro_batch_tokens or default
-        self.leaves_out = runtime.device.type == "cpu"
 
     def halve(self, error: Exception, *, tokens: int, least: int = 1) -> None:
         """After running out of memory: forward passes of half of `tokens`, gradients anew.
@@ -125,12 +123,19 @@ class _Update:
     def update(self, nats: Tensor) -> Tensor:
         """Clip the gradients, let the optimizers use them, and return loss and norm.
 
-        On a CPU, which has both at once, a step whose loss or gradient is no number is left out.
+        A step whose loss or gradient is no number leaves weights and moments as they were; on a
+        CUDA GPU without anybody waiting for the numbers.
         """
         self._sum_over_ranks(nats)
         limit = self.settings.grad_clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        leave_out = self.leaves_out and not math.isfinite(float(nats) + float(norm))
+        leave_out = False
+        if self.runtime.device.type == "cuda":
+            found_inf = 1 - (nats + norm).isfinite().float()
+            for optimizer in self.optimizers:
+                optimizer.found_inf = found_inf  # type: ignore[attr-defined] # as AdamW reads it
+        else:
+            leave_out = not math.isfinite(float(nats) + float(norm))
         for optimizer in self.optimizers:
             if not leave_out:
                 optimizer.step()

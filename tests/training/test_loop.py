@@ -379,6 +379,34 @@ def test_gradient_that_is_no_number_leaves_its_step_out(
     ]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("batching", ["bucketed", "packed"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_gpu_leaves_such_a_step_out_even_when_it_repeats_a_recorded_one(
+    optimizer: str, batching: str
+) -> None:
+    runtime = Runtime(torch.device("cuda"), torch.bfloat16)
+    model = tiny_model().to(runtime.device)
+    settings = train_settings(optimizer=optimizer, batching=batching)
+    trainer = trainer_of(settings, model=model, runtime=runtime)
+    batches = trainer.step.batches(1)
+    for number in range(6):  # after three, packed steps are recorded
+        assert trainer.step.take(batches[number % BATCHES]).isfinite().all()
+    bias = model.transformer.ln_f.bias
+    good = bias.detach().clone()
+    with torch.no_grad():
+        bias.fill_(math.nan)
+    before = everything(trainer)
+    assert trainer.step.take(batches[0]).isnan().all()
+    after = everything(trainer)
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=0, atol=0, equal_nan=True)
+    with torch.no_grad():
+        bias.copy_(good)
+    assert trainer.step.take(batches[1]).isfinite().all()
+    assert not torch.equal(everything(trainer)["lm_head.weight"], before["lm_head.weight"])
+
+
 def test_weights_that_are_no_numbers_are_not_saved() -> None:
     kept = Kept()
     settings = train_settings(save_every_s=1e-9, learning_rate=1e39, warmup_steps=0)

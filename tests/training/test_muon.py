@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -52,3 +54,28 @@ def test_a_matrix_without_a_gradient_stays() -> None:
     Muon([first, second], lr=0.1, weight_decay=0.5).step()
     assert not torch.equal(first, torch.ones(4, 4))
     assert torch.equal(second, torch.ones(4, 4))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_step_that_is_left_out_changes_nothing(bad: float) -> None:
+    ours = matrices(0)
+    optimizer = Muon(ours, lr=0.05, weight_decay=0.1)
+    for seed in (1, 2):
+        for parameter, gradient in zip(ours, matrices(seed), strict=True):
+            parameter.grad = gradient.detach()
+        optimizer.step()
+    before = [(m.detach().clone(), optimizer.state[m]["momentum_buffer"].clone()) for m in ours]
+
+    for matrix in ours:
+        matrix.grad = torch.full_like(matrix, bad)
+    optimizer.found_inf = torch.ones(())
+    optimizer.step()
+    for matrix, (weights, buffer) in zip(ours, before, strict=True):
+        assert torch.equal(matrix, weights)
+        assert torch.equal(optimizer.state[matrix]["momentum_buffer"], buffer)
+
+    for parameter, gradient in zip(ours, matrices(3), strict=True):
+        parameter.grad = gradient.detach()
+    optimizer.found_inf = torch.zeros(())
+    optimizer.step()
+    assert not any(torch.equal(m, w) for m, (w, _) in zip(ours, before, strict=True))
