@@ -10,9 +10,11 @@ import argparse
 import importlib
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 TOKENS = [
     *(b'"', b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\r", b"\\", b"\\u", b"\\ud800", b"\0"),
@@ -71,9 +73,10 @@ def guided(name: str, *, executions: int, seed: int) -> None:
         from tests.reliability.targets import TARGETS
 
     target, seeds = TARGETS[name]
-    for data in seeds:
-        target(data)
-    options = [f"-runs={executions}", f"-seed={seed}", "-max_len=4096", "-timeout=10"]
+    corpus = Path(tempfile.mkdtemp())
+    for number, data in enumerate(seeds):
+        (corpus / str(number)).write_bytes(data)
+    options = [f"-runs={executions}", f"-seed={seed}", "-max_len=4096", "-timeout=60", str(corpus)]
     atheris.Setup([sys.argv[0], *options], lambda data: target(bytes(data)) and None)
     atheris.Fuzz()
 
