@@ -204,7 +204,7 @@ class TrainSettings(Section):
     patience: NonNegativeInt = 0
     """Stop after this many validations without a better loss; 0 is off."""
     show_samples: NonNegativeInt = 3
-    """Validation questions answered after each epoch, always the same ones; 0 is off."""
+    """Validation questions answered after each epoch, always the same; 0: none, no exact match."""
     tensorboard: Literal["auto", "on", "off"] = "auto"
     """Write TensorBoard events to RUN_DIR/tensorboard; auto does if the extra is installed."""
     seed: Seed = 42

@@ -3,12 +3,15 @@
 import contextlib
 import logging
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.text import Text
 
@@ -19,7 +22,7 @@ from minigpt.cli.render import Lines, lines_of, show
 from minigpt.cli.text import json_line, safe, to_json, to_plain
 from minigpt.errors import InterruptedRunError, MiniGPTError
 from minigpt.events import BadLine, BadLines, Event, Note, Saved, Warned
-from minigpt.settings import Settings
+from minigpt.settings import Settings, TrainSettings
 
 if TYPE_CHECKING:
     from minigpt.evaluation.result import EvalResult
@@ -136,6 +139,10 @@ class Console:
         if not self.quiet:
             with self._unhurt():
                 show(self.err, result)
+                self.err.print()
+                for line in next_commands(result.run_dir):
+                    self.err.print(line, soft_wrap=True)
+                self.err.print()
         self.out.print(Text(safe(str(result.best))), soft_wrap=True)
 
     def write_json(self, value: Any) -> None:  # noqa: ANN401 - a dataclass or a mapping
@@ -150,6 +157,20 @@ class Console:
     def close(self) -> None:
         """Take down what is drawn over itself."""
         self.progress.stop()
+
+
+def next_commands(run_dir: Path) -> Iterator[Text]:
+    """What to type after a training."""
+    where = (
+        ""
+        if run_dir == TrainSettings().run_dir
+        else f" --checkpoint {shlex.quote(safe(str(run_dir)))}"
+    )
+    commands = {f"minigpt eval{where}": "how good it is", f"minigpt chat{where}": "talk with it"}
+    width = max(map(cell_len, commands))
+    for command, purpose in commands.items():
+        room = " " * (width - cell_len(command))
+        yield Text.assemble(("next", "dim"), "  ", (command, "bold"), room, (f"  {purpose}", "dim"))
 
 
 @contextlib.contextmanager

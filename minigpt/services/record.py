@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import SEP_ID
 from minigpt.evaluation.baselines import guess
+from minigpt.evaluation.metrics import exact_match
 from minigpt.events import Report, SampleAnswer, Saved, StepDone, Validated
 from minigpt.model.checkpoint import CheckpointInfo, save_checkpoint
 from minigpt.model.generation import complete
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from minigpt.training.loop import Trainer
 
 SAMPLE_TOKENS = 64
+MATCHED = 100  # validation questions whose answers are compared with the expected ones
 LINES_PER_RUN = 200  # of metrics.jsonl, for steps; validations each have their own
 
 
@@ -66,31 +68,32 @@ class RunRecorder:
             return
         state = trainer.state
         train_loss = state.epoch_nats / max(1, state.epoch_tokens)
+        if is_best:
+            save_checkpoint(
+                self.run.best, trainer.model, self.data.vocab, self._info(trainer, validation)
+            )
+            self.report(Saved(self.run.best))
+        samples, matches = self._answers(trainer)
         values = {
             "train_loss": train_loss,
             "val_loss": validation.all.loss,
             "val_loss_answer": validation.answer.loss,
             "val_accuracy": validation.all.accuracy,
             "val_accuracy_answer": validation.answer.accuracy,
+            "exact_match": matches,
         }
         line: dict[str, Any] = {"kind": "validation", "epoch": state.epoch, "step": state.step}
         spent = {"tokens": state.tokens, "seconds": round(state.seconds, 3)}
         self.run.append_metrics({**line, **values, "best": is_best, **spent})
-        self.run.add_scalars(
-            {
-                "Loss/train": train_loss,
-                "Loss/val": validation.all.loss,
-                "Loss/val_answer": validation.answer.loss,
-                "Accuracy/val": validation.all.accuracy,
-                "Accuracy/val_answer": validation.answer.accuracy,
-            },
-            step=state.step,
-        )
-        if is_best:
-            save_checkpoint(
-                self.run.best, trainer.model, self.data.vocab, self._info(trainer, validation)
-            )
-            self.report(Saved(self.run.best))
+        shown = {
+            "Loss/train": train_loss,
+            "Loss/val": validation.all.loss,
+            "Loss/val_answer": validation.answer.loss,
+            "Accuracy/val": validation.all.accuracy,
+            "Accuracy/val_answer": validation.answer.accuracy,
+            "Exact match/val": matches,
+        }
+        self.run.add_scalars({k: v for k, v in shown.items() if v is not None}, step=state.step)
         self.report(
             Validated(
                 epoch=state.epoch,
@@ -101,7 +104,7 @@ class RunRecorder:
                 val_loss_answer=validation.answer.loss,
                 is_best=is_best,
                 seconds=state.seconds,
-                samples=self._samples(trainer),
+                samples=samples,
             )
         )
 
@@ -146,11 +149,19 @@ class RunRecorder:
             unigram=self._unigram,
         )
 
-    def _samples(self, trainer: "Trainer") -> tuple[SampleAnswer, ...]:
-        """Answers to the same few validation questions each time, greedy."""
+    def _answers(self, trainer: "Trainer") -> tuple[tuple[SampleAnswer, ...], float | None]:
+        """Greedy answers to the same few validation questions each time.
+
+        Returns:
+            Those to show, and the share of `MATCHED` that are word for word the expected ones;
+            nothing where none are to be shown.
+        """
         val_set, decode = self.data.val_set, self.tokenizer.decode
-        count = min(self.settings.train.show_samples, val_set.n_pairs)
-        chosen = [i * val_set.n_pairs // count for i in range(count)]
+        shown = _spread(self.settings.train.show_samples, val_set.n_pairs)
+        if not shown:
+            return (), None
+        matched = _spread(MATCHED, val_set.n_pairs)
+        chosen = sorted({*shown, *matched})
         pairs = [val_set.pair(index).tolist() for index in chosen]
         lengths = val_set.prompt_lengths[chosen].tolist()
         was_training = trainer.model.training
@@ -162,13 +173,22 @@ class RunRecorder:
             max_new_tokens=SAMPLE_TOKENS,
             stop_token_id=SEP_ID,
             context_length=trainer.settings.max_length,
+            batch_size=len(pairs),
         )
         with self.runtime.uncompiled():
             answers = dict(completions)
         trainer.model.train(was_training)
-        return tuple(
-            SampleAnswer(
+        said = {
+            number: SampleAnswer(
                 decode(pair[: length - 1]), decode(answers[i].ids), decode(pair[length:-1])
             )
-            for i, (pair, length) in enumerate(zip(pairs, lengths, strict=True))
-        )
+            for i, (number, pair, length) in enumerate(zip(chosen, pairs, lengths, strict=True))
+        }
+        right = sum(exact_match(said[i].answer, said[i].expected) for i in matched)
+        return tuple(said[i] for i in shown), right / len(matched)
+
+
+def _spread(count: int, total: int) -> list[int]:
+    """Up to `count` numbers under `total`, evenly spread."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]

@@ -1,7 +1,8 @@
 """`minigpt train`: settings and data become a run directory with a trained model."""
 
+import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,28 @@ MEMORY_HINT = "lower --micro-batch-tokens (the result stays the same), or choose
 
 
 @dataclass(frozen=True, slots=True)
+class EpochDone:
+    """What was learnt by the end of an epoch.
+
+    Attributes:
+        epoch: From 1.
+        train_loss: Nats per token that `loss_on` counts, mean over the epoch.
+        val_loss_answer: Nats per token of the validation pairs' answers.
+        perplexity: Its exponential: between how many tokens the model wavers.
+        accuracy: Share of the answers' tokens that were the likeliest.
+        exact_match: Share of 100 validation questions that were answered word for word; None
+            where no sample answers are shown.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss_answer: float
+    perplexity: float
+    accuracy: float
+    exact_match: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class TrainResult:
     """What a finished run came to.
 
@@ -49,6 +72,7 @@ class TrainResult:
         tokens: Targets learnt from, over all epochs.
         seconds: Time spent in training, without validation and saving.
         parameters: Size of the model.
+        by_epoch: The last validation of each epoch.
     """
 
     run_dir: Path
@@ -64,6 +88,7 @@ class TrainResult:
     tokens: int
     seconds: float
     parameters: int
+    by_epoch: tuple[EpochDone, ...]
 
 
 def train(
@@ -271,4 +296,18 @@ def _result(run: RunDirectory, trainer: Trainer, outcome: str) -> TrainResult:
         tokens=state.tokens,
         seconds=state.seconds,
         parameters=trainer.model.config.parameters,
+        by_epoch=tuple(_by_epoch(run)),
     )
+
+
+def _by_epoch(run: RunDirectory) -> Iterator[EpochDone]:
+    rows = {row["epoch"]: row for row in run.read_metrics() if row["kind"] == "validation"}
+    for epoch, row in rows.items():
+        yield EpochDone(
+            epoch=epoch,
+            train_loss=row["train_loss"],
+            val_loss_answer=row["val_loss_answer"],
+            perplexity=math.exp(row["val_loss_answer"]),
+            accuracy=row["val_accuracy_answer"],
+            exact_match=row.get("exact_match"),
+        )

@@ -8,6 +8,7 @@ from minigpt.corpus.qa import read_pairs
 from minigpt.errors import InterruptedRunError
 from minigpt.events import Event, Validated
 from minigpt.model.checkpoint import load_checkpoint
+from minigpt.services.evaluate import evaluate
 from minigpt.services.prepare import read_training_data, target_counts
 from minigpt.services.train import train
 from tests.services.tiny import Finished, metrics, stops_after, tiny_settings
@@ -95,4 +96,29 @@ def test_a_sample_is_what_the_greedy_model_says(root: Path) -> None:
 
 def test_samples_do_not_change_what_is_learnt(finished: Finished, root: Path) -> None:
     train(tiny_settings(root, train__show_samples=0))
-    assert metrics(root / "output") == metrics(finished.run_dir)
+    shown = metrics(finished.run_dir)
+    assert all(0 <= row.pop("exact_match") <= 1 for row in shown)
+    rows = metrics(root / "output")
+    assert [row.pop("exact_match") for row in rows] == [None] * len(rows)
+    assert rows == shown
+
+
+def test_exact_match_is_the_share_that_is_answered_word_for_word(root: Path) -> None:
+    (root / "val.jsonl").write_bytes((root / "train.jsonl").read_bytes())  # to be learnt by heart
+    result = train(tiny_settings(root, train__epochs=60, train__show_samples=1, model__n_embd=32))
+    settings = tiny_settings(root)
+    measured = evaluate(settings, file=root / "train.jsonl").metrics["exact_match"]
+    best = result.by_epoch[result.best_epoch - 1]
+    assert measured > 0.3
+    assert best.exact_match == pytest.approx(measured)
+    assert best.perplexity == pytest.approx(math.exp(result.best_val_loss_answer))
+    rows = metrics(root / "output")
+    assert [row["exact_match"] for row in rows] == [each.exact_match for each in result.by_epoch]
+    assert [row["val_accuracy_answer"] for row in rows] == [e.accuracy for e in result.by_epoch]
+
+
+def test_what_was_learnt_by_epoch_has_its_last_validation(root: Path) -> None:
+    result = train(tiny_settings(root, train__validate_every=3, train__epochs=2))
+    ends = [row for row in metrics(root / "output") if row["step"] in {4, 8}]
+    assert [each.epoch for each in result.by_epoch] == [1, 2]
+    assert [e.val_loss_answer for e in result.by_epoch] == [r["val_loss_answer"] for r in ends]
