@@ -172,16 +172,18 @@ def test_train_says_on_stdout_only_where_the_best_checkpoint_is(
 ) -> None:
     @dataclass(frozen=True)
     class Trained:
+        run_dir: Path
         best: Path
         steps: int
 
     def train(*_: object, **__: object) -> Trained:
-        return Trained(Path("output/best.safetensors"), 90)
+        return Trained(Path("output"), Path("output/best.safetensors"), 90)
 
     fake_service("train", train=train)
     done = run("train")
     assert done.out == f"{Path('output/best.safetensors')}\n"
     assert "steps" in done.err
+    assert "minigpt eval" in done.err
     assert run("train", "-q").err == ""
     assert json.loads(run("train", "--json").out)["steps"] == 90
 
