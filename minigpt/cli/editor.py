@@ -2,14 +2,16 @@
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Protocol
 
-from minigpt.cli.process import is_animated, is_terminal, wants_colour
+from minigpt.cli.process import in_modes, is_animated, is_terminal, modes_of, wants_colour
 
 PROMPT = "> "
+WAKE_S = 0.2  # unnoticed by a person who waits for Ctrl-C, and by the processor
 _STYLE, _PLAIN = "\x1b[1;36m", "\x1b[0m"
 
 Complete = Callable[[str], list[str]]
@@ -52,14 +54,17 @@ def open_editor(earlier: Sequence[str], complete: Complete) -> Editor:
 
 
 class PlainEditor:
-    """Whatever the terminal offers."""
+    """Whatever the terminal offers, in the modes that it has now."""
+
+    def __init__(self) -> None:
+        self._modes = modes_of(sys.stdin)
 
     def read(self) -> str:
         """A line."""
         sys.stdout.flush()
         sys.stderr.flush()
         try:
-            with _stdout_to_stderr():
+            with in_modes(sys.stdin, self._modes), _stdout_to_stderr(), _waking():
                 return input(self.prompt())
         except (EOFError, KeyboardInterrupt):
             sys.stderr.write("\n")  # the line that was begun ends
@@ -90,10 +95,31 @@ def _stdout_to_stderr() -> Iterator[None]:
         os.close(stdout)
 
 
+@contextlib.contextmanager
+def _waking() -> Iterator[None]:
+    """A block in which a signal is heeded soon, whenever it comes.
+
+    Readline looks for signals only when one interrupts its waiting for a key. One that comes a
+    moment before the waiting begins would lie there until a key is pressed: the next tick of a
+    timer interrupts for it.
+    """
+    if not hasattr(signal, "setitimer"):  # Windows
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, WAKE_S, WAKE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 class ReadlineEditor(PlainEditor):
     """GNU readline or libedit, which `input` uses on a terminal."""
 
     def __init__(self, readline: ModuleType, earlier: Sequence[str], complete: Complete) -> None:
+        super().__init__()
         self._readline = readline
         self._complete = complete
         readline.set_auto_history(False)

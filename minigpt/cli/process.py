@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import IO, TextIO
+from typing import IO, Any, TextIO
 
 from minigpt.errors import InterruptedRunError
 
@@ -113,26 +113,54 @@ def is_animated(stream: IO[str]) -> bool:
     return is_terminal(stream) and os.environ.get("TERM", "") not in {"dumb", "unknown"}
 
 
-@contextlib.contextmanager
-def unechoed(stream: IO[str]) -> Iterator[None]:
-    """A block in which what is typed is not shown, but kept for the next one who reads it."""
+Modes = list[Any]
+
+
+def modes_of(stream: IO[str]) -> Modes | None:
+    """How a terminal treats what is typed, as termios has it; None where there is no terminal."""
     try:
         import termios
     except ImportError:  # Windows shows nothing that nobody reads
-        yield
-        return
+        return None
     try:
-        before = termios.tcgetattr(stream.fileno())
-        silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
-        termios.tcsetattr(stream.fileno(), termios.TCSANOW, silent)
-    except (OSError, ValueError, termios.error):  # no terminal
+        return termios.tcgetattr(stream.fileno())
+    except (OSError, ValueError, termios.error):
+        return None
+
+
+@contextlib.contextmanager
+def in_modes(stream: IO[str], modes: Modes | None) -> Iterator[None]:
+    """A block in which the terminal has these modes."""
+    before = modes_of(stream)
+    if before is None or modes is None:
         yield
         return
+    _set_modes(stream, modes)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError, ValueError, termios.error):  # it went away
-            termios.tcsetattr(stream.fileno(), termios.TCSANOW, before)
+        _set_modes(stream, before)
+
+
+def _set_modes(stream: IO[str], modes: Modes) -> None:
+    import termios
+
+    with contextlib.suppress(OSError, ValueError, termios.error):  # it went away
+        termios.tcsetattr(stream.fileno(), termios.TCSANOW, modes)
+
+
+def unechoed(stream: IO[str]) -> contextlib.AbstractContextManager[None]:
+    """A block in which what is typed is not shown, but kept for the next one who reads it.
+
+    It is kept key by key: the terminal's own line editing would take Ctrl-D for the end of the
+    file, and erase single bytes of a character where it has not been told of UTF-8.
+    """
+    modes = modes_of(stream)
+    if modes is not None:
+        import termios
+
+        modes[3] &= ~(termios.ECHO | termios.ICANON)
+    return in_modes(stream, modes)
 
 
 def wants_colour(stream: IO[str]) -> bool:

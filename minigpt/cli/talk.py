@@ -37,7 +37,8 @@ def talk(settings: Settings, console: "Console", *, force: bool) -> None:
     editor = open_editor(history.lines, completions)
     console.remark(f"/help lists the commands, Ctrl-C stops an answer, {HOW_TO_LEAVE}")
     conversation = Conversation(settings, Loading(lambda: _load(settings)), force=force)
-    Talk(conversation, console, editor, history).run()
+    with unechoed(sys.stdin):
+        Talk(conversation, console, editor, history).run()
 
 
 def _load(settings: Settings) -> "ChatSession":
@@ -122,8 +123,7 @@ class Talk:
         session = self.conversation.session
         self.conversation.question, before = question, session.last
         try:
-            with unechoed(sys.stdin):
-                stream(session, question)
+            stream(session, question)
         finally:
             if session.last is not before:  # it was not refused
                 self.conversation.heard(session.last, again=again)

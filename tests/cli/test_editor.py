@@ -1,4 +1,7 @@
 import io
+import os
+import signal
+import threading
 
 import pytest
 
@@ -45,3 +48,37 @@ def test_without_a_terminal_nothing_moves_a_cursor(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("sys.stdin", io.StringIO("你好\n"))
     monkeypatch.setattr("sys.stderr", io.StringIO())
     assert isinstance(open_editor([], completions), PlainEditor)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+def test_a_signal_that_interrupts_no_waiting_is_heeded_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_end, write_end = os.pipe()
+    leave = threading.Event()
+    other = threading.Thread(target=leave.wait)
+    other.start()
+
+    def waiting(_: str) -> str:
+        # As when a signal comes just before readline waits: the system has handed it over, and
+        # nothing interrupts the main thread.
+        signal.pthread_kill(other.ident or 0, signal.SIGINT)
+        os.read(read_end, 1)
+        return "never"
+
+    late = threading.Timer(20, lambda: os.write(write_end, b"a key"))
+    late.start()
+    monkeypatch.setattr("builtins.input", waiting)
+    handler = signal.getsignal(signal.SIGALRM)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            PlainEditor().read()
+        assert late.is_alive()  # no key was needed
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        assert signal.getsignal(signal.SIGALRM) is handler
+    finally:
+        late.cancel()
+        leave.set()
+        other.join()
+        os.close(read_end)
+        os.close(write_end)

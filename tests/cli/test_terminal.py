@@ -33,22 +33,25 @@ SAID = "鹦" * 12  # the parrot's answer, as far as the loop guard lets it
 @pytest.fixture(scope="module")
 def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that says one character, and says it four thousand times if one lets it."""
-    vocab = build_vocab([QAPair("几", "鹦鹉学舌")])
+    return save_parrot(tmp_path_factory.mktemp("parrot") / "m.safetensors", "鹦")
+
+
+def save_parrot(path: Path, word: str) -> Path:
+    vocab = build_vocab([QAPair("几", "鹦鹉学舌" + word)])
     config = GPTConfig(vocab_size=vocab.size, n_layer=1, n_head=1, n_embd=8, block_size=4096)
     model = GPT(config)
-    favourite = model.transformer.wte.weight[vocab.ids["鹦"]].detach()
-    with torch.no_grad():
+    with torch.no_grad():  # the favourite's logit is 8, all others are 0
+        model.transformer.wte.weight.zero_()[vocab.ids[word]] = 1
         model.transformer.ln_f.weight.zero_()
-        model.transformer.ln_f.bias.copy_(favourite * 2 / favourite.square().sum())
-    path = tmp_path_factory.mktemp("parrot") / "m.safetensors"
+        model.transformer.ln_f.bias.fill_(1)
     save_checkpoint(path, model, vocab, CheckpointInfo(step=1, epoch=1, max_length=4096))
     return path
 
 
 class Terminal:
-    """A program whose stdin and stderr are a terminal; its stdout goes to a file."""
+    """A program whose stdin and stderr are a terminal; its stdout goes to a file, or `shows`."""
 
-    def __init__(self, folder: Path, *arguments: str, editor: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, editor: str, shows: bool = False) -> None:
         self.folder = folder
         self.master, self.slave = os.openpty()
         paths = [str(ROOT)]
@@ -66,12 +69,12 @@ class Terminal:
                 env=variables,
                 stdin=self.slave,
                 stderr=self.slave,
-                stdout=stdout,
+                stdout=self.slave if shows else stdout,
                 start_new_session=True,
                 # Its terminal is the one that turns Ctrl-C into a signal.
                 preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
             )
-        self._raw, self._seen = b"", 0
+        self.raw, self._seen = b"", 0
 
     def wait_for(self, words: str) -> None:
         """Read until the words have come since the last ones that were waited for."""
@@ -79,13 +82,13 @@ class Terminal:
         while words not in self.screen:
             assert time.monotonic() < deadline, self.screen
             if select.select([self.master], [], [], 0.1)[0]:
-                self._raw += os.read(self.master, 4096)
+                self.raw += os.read(self.master, 4096)
         self._seen += self.screen.index(words) + len(words)
 
     @property
     def screen(self) -> str:
         """What came since, without colours and movements."""
-        text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", self._raw).decode("utf-8", "replace")
+        text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", self.raw).decode("utf-8", "replace")
         return text[self._seen :]
 
     def type(self, keys: str | bytes) -> None:
@@ -213,15 +216,27 @@ def test_what_is_typed_while_an_answer_comes_is_there_at_the_next_prompt(
     terminal.tell("/set max_new_tokens 1000", "= 1000")
     terminal.type("几\r")
     terminal.begins()
-    terminal.type("几几")
+    terminal.type("几鹉".encode() + BACKSPACE + "几".encode())
     terminal.answers(1)
-    terminal.wait_for("> 几几")
+    terminal.wait_for("> 几")
     terminal.type("\r")
     terminal.answers(2)
     terminal.prompt()
     terminal.type(CTRL_D)
     assert terminal.end() == 0
     assert terminal.history[-1] == "几几"
+
+
+def test_ctrl_d_while_an_answer_comes_leaves_after_it(terminal: Terminal) -> None:
+    terminal.prompt()
+    terminal.tell("/set loop_guard no", "False")
+    terminal.tell("/set max_new_tokens 1000", "= 1000")
+    terminal.type("几\r")
+    terminal.begins()
+    terminal.type(CTRL_D)
+    assert terminal.end() == 0
+    assert terminal.stdout == "鹦" * 1000 + "\n"
+    assert terminal.echoes
 
 
 def test_sigterm_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
@@ -254,3 +269,26 @@ def test_without_a_history_nothing_is_kept(terminal: Terminal, tmp_path: Path) -
     assert terminal.end() == 0
     assert terminal.stdout == f"{SAID}\n" * 2
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("evil", ["\u202e", "\u2066", "\x07", "\x9b", "\u2028"])
+def test_neither_answers_nor_names_steer_the_terminal(
+    evil: str, tmp_path: Path, editor: str
+) -> None:
+    model = save_parrot(tmp_path / f"m{evil}.safetensors", evil)
+    options = ("--checkpoint", str(model), "--temperature", "0", "--stats")
+    terminal = Terminal(tmp_path, *options, editor=editor, shows=True)
+    try:
+        terminal.prompt()
+        terminal.type("几\r")
+        terminal.wait_for("tokens")
+        terminal.prompt()
+        terminal.tell("/why", "choices")
+        terminal.tell("/show", "safetensors")
+        terminal.tell("/model nowhere", "error")
+        terminal.tell("/retry", "same")
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+        assert evil.encode() not in terminal.raw
+    finally:
+        terminal.close()
