@@ -44,8 +44,15 @@ class DataFile:
         return self.question_key, self.answer_key
 
     def identity(self) -> tuple[int, ...]:
-        """Size, time of the last change and number of the file: another one is another file."""
-        stat = self.path.stat()
+        """Size, time of the last change and number of the file: another one is another file.
+
+        Raises:
+            DataError: There is none any more.
+        """
+        try:
+            stat = self.path.stat()
+        except OSError as error:
+            raise has_changed(self) from error
         return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 

@@ -10,7 +10,7 @@ from minigpt.corpus.arrange import write_arranged
 from minigpt.corpus.places import Lines, find_lines
 from minigpt.corpus.shuffle import Order
 from minigpt.corpus.split import make_leak_free, split_lines
-from minigpt.errors import SettingsError
+from minigpt.errors import DataError, SettingsError
 from minigpt.events import Report, ignore
 from minigpt.files import Status, atomic_path, check_output, same_file
 from minigpt.services.read import data_file
@@ -67,10 +67,13 @@ def split_data(settings: Settings, *, force: bool = False, report: Report = igno
     data, split = settings.data, settings.split
     _check_distinct(data)
     lines = find_lines(data_file(data.source, data), questions=split.leak_free, report=report)
-    train, val = split_lines(lines.starts.size, train_ratio=split.train_ratio, seed=split.seed)
     moved = 0
-    if split.leak_free:
-        train, val, moved = make_leak_free(lines.questions, train, val)
+    try:
+        train, val = split_lines(lines.starts.size, train_ratio=split.train_ratio, seed=split.seed)
+        if split.leak_free:
+            train, val, moved = make_leak_free(lines.questions, train, val)
+    except DataError as error:
+        raise DataError(f"{data.source}: {error.message}", hint=error.hint) from error
     status = _write_all(lines, {data.train: train, data.val: val}, force=force, report=report)
     return SplitResult(
         source=data.source,
