@@ -73,12 +73,15 @@ class RunDirectory:
         if resume and not self.last.exists():
             raise CheckpointError(
                 f"{self.path}: nothing to resume, there is no {LAST}",
-                hint="start a run with `minigpt train`, or name its directory with --run-dir",
+                hint="start anew with --force; its best.safetensors can be used as it is"
+                if self.best.exists()
+                else "start a run with `minigpt train`, or name its directory with --run-dir",
             )
+        continues = "--resume continues it, " if self.last.exists() else ""
         if self.holds_a_run() and not resume and not force:
             raise OutputError(
                 f"{self.path}: already holds a run",
-                hint="--resume continues it, --force replaces it, --run-dir DIR starts another",
+                hint=f"{continues}--force replaces it, --run-dir DIR starts another",
             )
         others = self._files_of_others()
         if others and not resume and not force:

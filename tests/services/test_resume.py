@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from minigpt.corpus.vocab import load_vocab
-from minigpt.errors import CheckpointError, InterruptedRunError, SettingsError
+from minigpt.errors import CheckpointError, InterruptedRunError, OutputError, SettingsError
 from minigpt.events import Event, Note, TrainingStarted, Validated, Warned
 from minigpt.model.checkpoint import load_checkpoint, load_training_state
 from minigpt.services.resume import CHANGEABLE, KEPT_TABLES, resumed_settings
@@ -258,8 +258,13 @@ def test_lost_settings_are_a_checkpoint_error(copy: Path, content: str) -> None:
 
 def test_best_alone_cannot_be_resumed(copy: Path) -> None:
     (copy / "output" / "last.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="nothing to resume"):
+    with pytest.raises(CheckpointError, match="nothing to resume") as resumed:
         train(tiny_settings(copy), resume=True)
+    with pytest.raises(OutputError, match="already holds a run") as started:
+        train(tiny_settings(copy))
+    assert "--force" in resumed.value.hint
+    assert "--force" in started.value.hint
+    assert "--resume" not in started.value.hint
 
 
 def test_best_in_the_place_of_last_is_refused(copy: Path) -> None:
