@@ -1,7 +1,9 @@
 """How far a command is: a line drawn over on a terminal, else a plain line now and then."""
 
 import time
+from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
@@ -14,6 +16,7 @@ from minigpt.events import Event, Progress, SampleAnswer, StepDone, TrainingStar
 
 SECONDS_BETWEEN_LINES = 5.0
 MEASURABLE_S = 0.5
+NARROWEST_BAR = 4  # cells
 
 
 class ProgressLine:
@@ -35,7 +38,7 @@ class ProgressLine:
                 self._print(_started(event))
             case StepDone():
                 title = f"epoch {event.epoch}/{event.epochs}"
-                self._advance(title, event.step, event.steps, _step(event))
+                self._advance(title, event.step, event.steps, *_step(event))
             case Progress():
                 now = time.monotonic()
                 if event.task != self._title:  # a short task needs no line at all
@@ -57,29 +60,31 @@ class ProgressLine:
     def _print(self, line: Text) -> None:
         self._console.print(line, soft_wrap=not self._animated)
 
-    def _advance(self, title: str, done: int, total: int, detail: str) -> None:
+    def _advance(self, title: str, done: int, total: int, *details: str) -> None:
+        """Show how far it is, and details, of which a narrow terminal gets the first."""
         self._title = title
-        title, detail = safe(title), safe(detail)
+        title, shown = safe(title), [safe(detail) for detail in details]
         if self._animated:
-            self._draw(title, done, total, detail)
+            self._draw(title, done, total, shown)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
             of_total = f"/{total:,}" if total else ""
-            self._print(Text(f"{title}  {done:,}{of_total}  {detail}".rstrip()))
+            self._print(Text(f"{title}  {done:,}{of_total}  {' '.join(shown)}".rstrip()))
 
-    def _draw(self, title: str, done: int, total: int, detail: str) -> None:
+    def _draw(self, title: str, done: int, total: int, details: Sequence[str]) -> None:
         if self._bar is None:
             self._bar = _new_bar(self._console)
             self._task = self._bar.add_task("", fraction="", detail="")
             self._bar.start()
         fraction = f"{done}/{total}" if total else f"{done}"
+        taken = cell_len(title) + NARROWEST_BAR + cell_len(fraction) + 3  # and between the columns
         self._bar.update(
             self._task,
             description=title,
             completed=done,
             total=total or None,
             fraction=fraction,
-            detail=detail,
+            detail=_fitting(details, self._console.width - taken),
         )
         if total and done >= total:
             self.stop()
@@ -91,7 +96,7 @@ def _new_bar(console: RichConsole) -> RichProgress:
 
     return RichProgress(
         column("{task.description}"),
-        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=NARROWEST_BAR)),
         column("{task.fields[fraction]}"),
         column("{task.fields[detail]}"),
         console=console,
@@ -99,6 +104,12 @@ def _new_bar(console: RichConsole) -> RichProgress:
         transient=True,
         refresh_per_second=5,
     )
+
+
+def _fitting(details: Sequence[str], room: int) -> str:
+    """As many details, from the first on, as stand whole in so many cells."""
+    texts = [" ".join(details[:count]) for count in range(len(details) + 1)]
+    return max((text for text in texts if cell_len(text) <= room), key=len, default="")
 
 
 def _pace(event: Progress, *, since: float, done: int) -> str:
@@ -120,12 +131,15 @@ def _started(event: TrainingStarted) -> Text:
     )
 
 
-def _step(event: StepDone) -> str:
+def _step(event: StepDone) -> tuple[str, ...]:
     rate = f"{event.tokens_per_s / 1000:.1f}k" if event.tokens_per_s >= 1000 else "<1k"
     return (
-        f"loss {event.loss:.3f} lr {event.learning_rate:.1e} {rate} tok/s "
-        f"{event.padding:.0%} padding {event.utilization:.0%} of peak "
-        f"{duration(event.seconds_left)} left"
+        f"loss {event.loss:.3f}",
+        f"{duration(event.seconds_left)} left",
+        f"lr {event.learning_rate:.1e}",
+        f"{rate} tok/s",
+        f"{event.padding:.0%} padding",
+        f"{event.utilization:.0%} of peak",
     )
 
 

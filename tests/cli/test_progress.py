@@ -116,6 +116,19 @@ def test_a_terminal_gets_a_line_that_goes_away(monkeypatch: pytest.MonkeyPatch) 
     assert "\x1b[2K" in written  # erased at the end
 
 
+def test_a_narrow_terminal_gets_whole_details(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    line = stderr_after([STEP], monkeypatch, Terminal())
+    assert "…" not in line
+    assert "epoch 1/15 " in line
+    assert "50/11250 loss 3.200 1 h 02 min left lr 9.8e-04 41.0k tok/s" in line
+    assert "padding" not in line
+    monkeypatch.setenv("COLUMNS", "120")
+    assert "10% padding 25% of peak" in stderr_after([STEP], monkeypatch, Terminal())
+
+
 def test_no_color_colours_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
