@@ -1,9 +1,9 @@
 """How far a command is: a line drawn over on a terminal, else a plain line now and then."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
@@ -11,6 +11,7 @@ from rich.table import Column
 from rich.text import Text
 
 from minigpt.cli.process import is_animated
+from minigpt.cli.render import INDENT
 from minigpt.cli.text import duration, safe
 from minigpt.events import Event, Progress, SampleAnswer, StepDone, TrainingStarted, Validated
 
@@ -49,7 +50,8 @@ class ProgressLine:
             case Validated():
                 self._print(_validated(event))
                 for sample in event.samples:
-                    self._print(_sample(sample))
+                    for line in _sample(sample, self._console.width if self._animated else None):
+                        self._print(line)
 
     def stop(self) -> None:
         """Take the line away."""
@@ -152,6 +154,13 @@ def _validated(event: Validated) -> Text:
     return line.append("  best", style="bold green") if event.is_best else line
 
 
-def _sample(sample: SampleAnswer) -> Text:
+def _sample(sample: SampleAnswer, width: int | None) -> Iterator[Text]:
+    """Question and answer on one line; the answer below, folded, where they do not fit it."""
+    question = Text.assemble(INDENT, (safe(sample.question), "cyan"))
     answer = safe(sample.answer) if sample.answer else "(nothing)"
-    return Text.assemble("  ", (safe(sample.question), "cyan"), "  ", answer)
+    if width is None or question.cell_len + cell_len(INDENT + answer) <= width:
+        yield question.append(INDENT + answer)
+        return
+    yield question
+    for part in chop_cells(answer, max(2, width - len(2 * INDENT))):
+        yield Text(2 * INDENT + part)

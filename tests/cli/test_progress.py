@@ -129,6 +129,20 @@ def test_a_narrow_terminal_gets_whole_details(monkeypatch: pytest.MonkeyPatch) -
     assert "10% padding 25% of peak" in stderr_after([STEP], monkeypatch, Terminal())
 
 
+def test_a_long_sample_is_folded_under_its_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "30")
+    samples = (SampleAnswer("你好吗？", "很好", ""), SampleAnswer("你是谁？", "我" * 20, ""))
+    written = stderr_after([Validated(1, 1, 1, 1, 1, 1, True, 1, samples)], monkeypatch, Terminal())
+    assert written.splitlines()[-4:] == [
+        "  你好吗？  很好",
+        "  你是谁？",
+        "    " + "我" * 13,
+        "    " + "我" * 7,
+    ]
+
+
 def test_no_color_colours_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
