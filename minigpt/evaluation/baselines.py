@@ -6,7 +6,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,9 +52,10 @@ def guess_baselines(encoded: Encoded, unigram: Sequence[int], *, vocab_size: int
     if unigram:
         meaning = "every token as likely as it is frequent in training"
         guesses.append((FREQUENCY, meaning, unigram))
+    tallies = [tally_surprises(encoded, guess(encoded.dataset, counts)) for *_, counts in guesses]
     return [
-        Baseline(name, meaning, tally_surprises(encoded, guess(encoded.dataset, counts)).figures())
-        for name, meaning, counts in guesses
+        Baseline(name, meaning, _of_groups(tally, {"answers", "everything"}))
+        for (name, meaning, _), tally in zip(guesses, tallies, strict=True)
     ]
 
 
@@ -83,7 +84,12 @@ def answer_baseline(encoded: Encoded, tally: Tally, memory: Memory) -> Baseline:
     answer = memory.common_answer
     said = [Said(answer, ended=True)] * len(encoded)
     rows = build_rows(encoded.pairs, [math.nan] * len(encoded))
-    figures = with_rows(tally, [*map(with_answer, rows, said)]).figures()
-    of_answers = {name: value for name, value in figures.items() if FIGURES[name].group == "said"}
+    answered = with_rows(tally, [*map(with_answer, rows, said)])
     meaning = f"always the most frequent training answer: {answer}"
-    return Baseline(COMMON_ANSWER, meaning, of_answers)
+    return Baseline(COMMON_ANSWER, meaning, _of_groups(answered, {"said"}))
+
+
+def _of_groups(tally: Tally, groups: Set[str]) -> dict[str, float]:
+    """The figures that say how good the guess is; others say what the data is like."""
+    figures = tally.figures()
+    return {name: value for name, value in figures.items() if FIGURES[name].group in groups}

@@ -15,9 +15,11 @@ INTERVALS = (
     "(bootstrap over the pairs, 1,000 resamples); another training run can differ by more."
 )
 SAMPLES = {
-    "worst": "Wrong answers with the fewest characters in common; of equals the most surprising.",
+    "worst": "Wrong ones first, then by characters in common with the expected answer, fewest "
+    "first; of equals the most surprising.",
     "random": "Drawn with the seed of the settings.",
-    "best": "Right answers that surprise the model least.",
+    "best": "Right ones first, then by characters in common, most first; of equals the least "
+    "surprising.",
 }
 
 
@@ -45,7 +47,8 @@ def markdown_report(result: EvalResult, rows: Sequence[Row]) -> str:
 def _lines(result: EvalResult, rows: Sequence[Row]) -> Iterator[str]:
     yield f"# How good is {cell(result.checkpoint)}?\n"
     pairs = "1 pair" if result.pairs == 1 else f"{result.pairs:,} pairs"
-    yield f"Measured on {pairs} of {cell(result.file)}."
+    left_out = f"; {result.left_out:,} were too long and left out" if result.left_out else ""
+    yield f"Measured on {pairs} of {cell(result.file)}{left_out}."
     yield from (f"\n> {cell(remark)}" for remark in result.remarks)
     yield from _verdict(result)
     yield "\n## Figures\n"
@@ -70,7 +73,7 @@ def _verdict(result: EvalResult) -> Iterator[str]:
     verdict = result.verdict
     sure = "" if verdict.sure or verdict.label == "unclear" else " (by a narrow margin)"
     yield f"\n## Verdict: {verdict.label}{sure}\n"
-    yield f"{cell(verdict.reason)}."
+    yield f"{cell(verdict.reason[:1].upper() + verdict.reason[1:])}."
     if verdict.advice:
         yield f"\nNext: {cell(verdict.advice)}."
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from collections.abc import Sequence
@@ -55,6 +56,26 @@ def test_the_verdict_stands_before_the_figures_and_every_pair_last() -> None:
     assert headings[-2:] == ["## How it was measured", "## Every pair"]
     assert {"## By question word", "## By length", "## By topic"} <= set(headings)
     assert len(tables(text)[-1]) == len(PAIRS)
+
+
+def test_samples_are_not_called_right_or_wrong_where_they_may_be_neither() -> None:
+    text = markdown_report(*reported(PAIRS, ["错"] * 12))
+    best = text.partition("## Samples: best")[2].partition("##")[0]
+    assert "| no |" in best
+    assert "Right answers" not in best
+
+
+def test_a_guess_stands_only_beside_figures_that_a_guess_can_have() -> None:
+    text = markdown_report(*reported(PAIRS, SAID))
+    data = text.partition("### The data")[2].partition("##")[0]
+    assert "unknown share" in data
+    assert "frequency" not in data
+
+
+def test_what_was_left_out_stands_in_the_first_line() -> None:
+    result, rows = reported(PAIRS, SAID)
+    text = markdown_report(dataclasses.replace(result, left_out=3), rows)
+    assert "Measured on 12 pairs of data/val.jsonl; 3 were too long and left out." in text
 
 
 def test_a_report_without_answers_has_no_column_for_them() -> None:
