@@ -158,7 +158,17 @@ def _facts(result: EvalResult) -> Iterator[str]:
     yield "\n## How it was measured"
     for name, facts in result.facts.items():
         yield f"\n- {cell(name)}"
-        yield from (f"  - {cell(key)}: {cell(value)}" for key, value in facts.items())
+        yield from (f"  - {cell(key)}: {cell(_fact(value))}" for key, value in facts.items())
+
+
+def _fact(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(map(str, value)) or "none"
+        case _:
+            return str(value) or "none"
 
 
 def _head(names: Sequence[str]) -> Iterator[str]:

@@ -79,6 +79,7 @@ class Checkpoint:
         vocab: The characters it knows.
         weights: State dict without the tied output layer, float32.
         info: Where it comes from.
+        sha256: Hash of all of this, as the file states it; empty for a model that is in no file.
 
     Example:
         >>> from pathlib import Path
@@ -94,6 +95,7 @@ class Checkpoint:
     vocab: Vocab
     weights: Mapping[str, Tensor]
     info: CheckpointInfo
+    sha256: str = ""
 
     def build(self, device: torch.device | str = "cpu") -> GPT:
         """The model with these weights, in evaluation mode."""
@@ -187,7 +189,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if _digest(weights, metadata) != metadata["sha256"]:
         raise CheckpointError(f"{path}: damaged: its sha256 does not match", hint=DAMAGED_HINT)
     _check_numbers(path, weights)
-    return Checkpoint(path, config, vocab, weights, info)
+    return Checkpoint(path, config, vocab, weights, info, metadata["sha256"])
 
 
 def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

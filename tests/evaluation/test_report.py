@@ -72,6 +72,23 @@ def test_a_guess_stands_only_beside_figures_that_a_guess_can_have() -> None:
     assert "frequency" not in data
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (True, "yes"),
+        (False, "no"),
+        ("", "none"),
+        ((), "none"),
+        (["a=1", "b=2"], "a=1, b=2"),
+        (0, "0"),
+    ],
+)
+def test_facts_are_written_as_people_write_them(value: object, shown: str) -> None:
+    result, rows = reported(PAIRS, SAID)
+    facts = {"settings": {"fact": value}}
+    assert f"  - fact: {shown}\n" in markdown_report(dataclasses.replace(result, facts=facts), rows)
+
+
 def test_what_was_left_out_stands_in_the_first_line() -> None:
     result, rows = reported(PAIRS, SAID)
     text = markdown_report(dataclasses.replace(result, left_out=3), rows)
