@@ -29,6 +29,7 @@ DPI = 110
 POINTS = 72
 
 COLOURS, EXPONENT = "viridis", 0.5  # small weights are many, and would all look alike
+_NUMERALS = "U+0123456789ABCDEF"
 # Without these the same numbers would give another file each time.
 _UNDATED = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -51,7 +52,8 @@ def draw_grid(
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    fonts = fonts_for("".join(map(_shown, [*rows, *columns])))
+    fonts = fonts_for({*"".join([*rows, *columns]), *_NUMERALS})
+    rows, columns = ([_shown(label, fonts) for label in labels] for labels in (rows, columns))
     with rc_context({"svg.hashsalt": "minigpt", "pdf.fonttype": 42}):
         figure = Figure()
         _Grid(figure, rows, columns, split, fonts).draw(weights)
@@ -138,8 +140,8 @@ class _Grid:
     def _label(self, axes: "Axes", cell: float) -> None:
         axes.xaxis.tick_top()
         size = min(11.0, 0.72 * cell * POINTS)
-        axes.set_xticks(range(len(self.columns)), [_shown(each) for each in self.columns])
-        axes.set_yticks(range(len(self.rows)), [_shown(each) for each in self.rows])
+        axes.set_xticks(range(len(self.columns)), self.columns)
+        axes.set_yticks(range(len(self.rows)), self.rows)
         axes.tick_params(length=0, pad=2)
         for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
             label = text.get_text()
@@ -150,8 +152,8 @@ class _Grid:
             text.set_rotation(0 if len(text.get_text()) == 1 else 90)
 
 
-def _shown(label: str) -> str:
-    """A label that can be seen: blanks and controls by their number."""
-    if len(label) == 1 and (label.isspace() or not label.isprintable()):
+def _shown(label: str, fonts: Mapping[str, "FontProperties"]) -> str:
+    """A label that can be seen: blanks, controls and what no font has by their number."""
+    if len(label) == 1 and (label.isspace() or not label.isprintable() or label not in fonts):
         return f"U+{ord(label):04X}"
     return label

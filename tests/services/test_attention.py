@@ -180,6 +180,19 @@ def test_the_labels_are_the_characters_in_fonts_that_have_them(
     assert len(re.findall(rb'<g id="axes_', picture)) == size[0] * size[1] + 2
 
 
+@pytest.mark.usefixtures("_latin_fonts")
+def test_a_character_of_no_font_is_drawn_by_its_number() -> None:
+    picture = attention_picture.draw_grid(
+        torch.rand(1, 1, 2, 4).numpy(),
+        rows=["a", "🫠"],
+        columns=["🤔", " ", "sep", "a"],
+        split=3,
+        file_format="svg",
+    )
+    labels = set(re.findall(rb"<!-- (\S+) -->", picture))
+    assert {b"U+1FAE0", b"U+1F914", b"U+0020", b"sep", b"a"} <= labels
+
+
 class Recorder:
     """The characters for which a font was looked for."""
 
