@@ -12,6 +12,7 @@ from minigpt.services.fonts import fonts_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
     from matplotlib.image import AxesImage
@@ -73,6 +74,8 @@ class _Grid:
     fonts: Mapping[str, "FontProperties"]
 
     def draw(self, weights: Weights) -> None:
+        from matplotlib.colors import PowerNorm
+
         layers, heads = weights.shape[:2]
         cell = min(SMALL_CELL, (WIDEST / heads - LEFT - GAP) / len(self.columns))
         left, top = (LEFT, TOP) if cell >= LEAST_LABELLED else (GAP, GAP)
@@ -83,16 +86,19 @@ class _Grid:
         width = max(heads * step_x, LEFT + mean_width + SCALE, LEAST_WIDTH)
         self.figure.set_size_inches(width, head + layers * step_y + GAP)
 
+        norm = PowerNorm(EXPONENT, vmin=0, vmax=weights.max())
         self._title()
         axes = self._axes(LEFT, HEADING + TOP, CELL)
-        image = self._panel(axes, weights.mean((0, 1)), f"mean of all {layers} x {heads} heads")
+        image = self._panel(
+            axes, weights.mean((0, 1)), norm, f"mean of all {layers} x {heads} heads"
+        )
         self._label(axes, CELL)
         scale = self._place(LEFT + mean_width + GAP, HEADING + TOP, 0.12, mean_height)
         self.figure.colorbar(image, cax=scale).ax.tick_params(labelsize=7)
         for layer, head_index in np.ndindex(layers, heads):
             axes = self._axes(left + head_index * step_x, head + layer * step_y + top, cell)
             name = f"layer {layer + 1}, head {head_index + 1}"
-            self._panel(axes, weights[layer, head_index], name)
+            self._panel(axes, weights[layer, head_index], norm, name)
             if cell >= LEAST_LABELLED:
                 self._label(axes, cell)
 
@@ -118,10 +124,7 @@ class _Grid:
         corner = (x / total_x, 1 - (y + height) / total_y)
         return self.figure.add_axes((*corner, width / total_x, height / total_y))
 
-    def _panel(self, axes: "Axes", weights: Weights, name: str) -> "AxesImage":
-        from matplotlib.colors import PowerNorm
-
-        norm = PowerNorm(EXPONENT, vmin=0, vmax=1)
+    def _panel(self, axes: "Axes", weights: Weights, norm: "Normalize", name: str) -> "AxesImage":
         seen = np.arange(len(self.columns)) < self.split + np.arange(len(self.rows))[:, None]
         image = axes.imshow(
             np.ma.masked_where(~seen, weights),
