@@ -12,6 +12,7 @@ from minigpt.services.fonts import fonts_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
     from matplotlib.image import AxesImage
@@ -29,6 +30,7 @@ DPI = 110
 POINTS = 72
 
 COLOURS, EXPONENT = "viridis", 0.5  # small weights are many, and would all look alike
+_NUMERALS = "U+0123456789ABCDEF"
 # Without these the same numbers would give another file each time.
 _UNDATED = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -51,7 +53,8 @@ def draw_grid(
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    fonts = fonts_for("".join(map(_shown, [*rows, *columns])))
+    fonts = fonts_for({*"".join([*rows, *columns]), *_NUMERALS})
+    rows, columns = ([_shown(label, fonts) for label in labels] for labels in (rows, columns))
     with rc_context({"svg.hashsalt": "minigpt", "pdf.fonttype": 42}):
         figure = Figure()
         _Grid(figure, rows, columns, split, fonts).draw(weights)
@@ -71,6 +74,8 @@ class _Grid:
     fonts: Mapping[str, "FontProperties"]
 
     def draw(self, weights: Weights) -> None:
+        from matplotlib.colors import PowerNorm
+
         layers, heads = weights.shape[:2]
         cell = min(SMALL_CELL, (WIDEST / heads - LEFT - GAP) / len(self.columns))
         left, top = (LEFT, TOP) if cell >= LEAST_LABELLED else (GAP, GAP)
@@ -81,16 +86,19 @@ class _Grid:
         width = max(heads * step_x, LEFT + mean_width + SCALE, LEAST_WIDTH)
         self.figure.set_size_inches(width, head + layers * step_y + GAP)
 
+        norm = PowerNorm(EXPONENT, vmin=0, vmax=weights.max())
         self._title()
         axes = self._axes(LEFT, HEADING + TOP, CELL)
-        image = self._panel(axes, weights.mean((0, 1)), f"mean of all {layers} x {heads} heads")
+        image = self._panel(
+            axes, weights.mean((0, 1)), norm, f"mean of all {layers} x {heads} heads"
+        )
         self._label(axes, CELL)
         scale = self._place(LEFT + mean_width + GAP, HEADING + TOP, 0.12, mean_height)
         self.figure.colorbar(image, cax=scale).ax.tick_params(labelsize=7)
         for layer, head_index in np.ndindex(layers, heads):
             axes = self._axes(left + head_index * step_x, head + layer * step_y + top, cell)
             name = f"layer {layer + 1}, head {head_index + 1}"
-            self._panel(axes, weights[layer, head_index], name)
+            self._panel(axes, weights[layer, head_index], norm, name)
             if cell >= LEAST_LABELLED:
                 self._label(axes, cell)
 
@@ -116,10 +124,7 @@ class _Grid:
         corner = (x / total_x, 1 - (y + height) / total_y)
         return self.figure.add_axes((*corner, width / total_x, height / total_y))
 
-    def _panel(self, axes: "Axes", weights: Weights, name: str) -> "AxesImage":
-        from matplotlib.colors import PowerNorm
-
-        norm = PowerNorm(EXPONENT, vmin=0, vmax=1)
+    def _panel(self, axes: "Axes", weights: Weights, norm: "Normalize", name: str) -> "AxesImage":
         seen = np.arange(len(self.columns)) < self.split + np.arange(len(self.rows))[:, None]
         image = axes.imshow(
             np.ma.masked_where(~seen, weights),
@@ -138,8 +143,8 @@ class _Grid:
     def _label(self, axes: "Axes", cell: float) -> None:
         axes.xaxis.tick_top()
         size = min(11.0, 0.72 * cell * POINTS)
-        axes.set_xticks(range(len(self.columns)), [_shown(each) for each in self.columns])
-        axes.set_yticks(range(len(self.rows)), [_shown(each) for each in self.rows])
+        axes.set_xticks(range(len(self.columns)), self.columns)
+        axes.set_yticks(range(len(self.rows)), self.rows)
         axes.tick_params(length=0, pad=2)
         for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
             label = text.get_text()
@@ -150,8 +155,8 @@ class _Grid:
             text.set_rotation(0 if len(text.get_text()) == 1 else 90)
 
 
-def _shown(label: str) -> str:
-    """A label that can be seen: blanks and controls by their number."""
-    if len(label) == 1 and (label.isspace() or not label.isprintable()):
+def _shown(label: str, fonts: Mapping[str, "FontProperties"]) -> str:
+    """A label that can be seen: blanks, controls and what no font has by their number."""
+    if len(label) == 1 and (label.isspace() or not label.isprintable() or label not in fonts):
         return f"U+{ord(label):04X}"
     return label

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ _EASTERN = re.compile(r"CJK|Han S|Hei|Song|Sun|Ming|Kai|Fang|Gothic|Fallback|Ari
 _BOXES = re.compile(r"Last ?Resort|Blank|Tofu")  # they claim every character and show none
 _REGULAR = 400
 _SHOWN = 12
+_BASIC = 0xFFFF  # the Basic Multilingual Plane; of the rarer characters beyond, fonts have a part
 
 HINT = (
     "install a font that has them: the package fonts-noto-cjk (Debian, Ubuntu), "
@@ -28,8 +30,12 @@ HINT = (
 def fonts_for(characters: Iterable[str]) -> dict[str, "FontProperties"]:
     """A font for each character; as few different ones as there need be.
 
+    Returns:
+        No font for a character that none of this machine has, nor the one that the error advises:
+        an emoji, say.
+
     Raises:
-        SettingsError: A character stands in no font of this machine.
+        SettingsError: A character of Chinese text stands in no font of this machine.
     """
     from matplotlib.font_manager import FontProperties
 
@@ -41,10 +47,17 @@ def fonts_for(characters: Iterable[str]) -> dict[str, "FontProperties"]:
         found = _covered(entry, missing)
         fonts |= dict.fromkeys(found, FontProperties(fname=_file(entry)))
         missing -= found
-    if missing:
-        shown = " ".join(sorted(missing)[:_SHOWN])
+    eastern = sorted(filter(_is_eastern, missing))
+    if eastern:
+        shown = " ".join(eastern[:_SHOWN])
         raise SettingsError(f"no font of this machine can draw {shown}", hint=HINT)
     return fonts
+
+
+def _is_eastern(character: str) -> bool:
+    """Whether a font made for Chinese text has it: a wide letter, numeral or mark, not an emoji."""
+    wide = unicodedata.east_asian_width(character) in "WF"
+    return wide and ord(character) <= _BASIC and unicodedata.category(character)[0] in "LNP"
 
 
 def _candidates() -> Iterator["FontEntry"]:

@@ -1,3 +1,4 @@
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -178,6 +179,34 @@ def test_the_labels_are_the_characters_in_fonts_that_have_them(
     )
     assert used.asked >= set("aespz")
     assert len(re.findall(rb'<g id="axes_', picture)) == size[0] * size[1] + 2
+
+
+@pytest.mark.usefixtures("_latin_fonts")
+def test_a_character_of_no_font_is_drawn_by_its_number() -> None:
+    picture = attention_picture.draw_grid(
+        torch.rand(1, 1, 2, 4).numpy(),
+        rows=["a", "🫠"],
+        columns=["🤔", " ", "sep", "a"],
+        split=3,
+        file_format="svg",
+    )
+    labels = set(re.findall(rb"<!-- (\S+) -->", picture))
+    assert {b"U+1FAE0", b"U+1F914", b"U+0020", b"sep", b"a"} <= labels
+
+
+@pytest.mark.usefixtures("_latin_fonts")
+def test_the_largest_share_is_the_brightest_even_if_all_are_small() -> None:
+    image = pytest.importorskip("matplotlib.image")
+    colours = pytest.importorskip("matplotlib").colormaps[attention_picture.COLOURS]
+    weights = torch.full((1, 1, 8, 12), 0.05)
+    weights[..., 3, 2] = 0.2
+    picture = attention_picture.draw_grid(
+        weights.numpy(), rows=["z"] * 8, columns=["a"] * 12, split=5, file_format="png"
+    )
+    shown = torch.from_numpy(image.imread(io.BytesIO(picture)))[..., :3]
+    brightest = (shown - torch.tensor(colours(1.0)[:3])).abs().amax(-1) < 0.01
+    side = attention_picture.SMALL_CELL * attention_picture.DPI
+    assert int(brightest.sum()) > side**2
 
 
 class Recorder:

@@ -39,6 +39,18 @@ def test_a_font_of_boxes_is_no_font(text: str) -> None:
     assert all(font_manager.get_font(e.fname).get_char_index(ord("中")) for e in boxes)
 
 
+@pytest.mark.parametrize("text", ["🫠🤔", "\U00020000", "a🫠\u0e01", "a\u3000\n"])
+def test_what_a_chinese_font_would_not_have_either_is_left_out(text: str) -> None:
+    assert fonts_for(text).keys() == set(text) & {"a"}
+
+
+@pytest.mark.parametrize("text", ["中", "。", "か", "한", "Ａ"])
+def test_an_error_names_only_what_the_advised_font_has(text: str) -> None:
+    with pytest.raises(SettingsError, match=rf"can draw {text}\n") as caught:
+        fonts_for(f"🫠a{text}")
+    assert "fonts-noto-cjk" in caught.value.hint
+
+
 def test_a_font_that_was_installed_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     manager = font_manager.fontManager
     (serif,) = [e for e in manager.ttflist if Path(e.fname).name == "DejaVuSerif.ttf"]
