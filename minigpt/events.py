@@ -68,7 +68,8 @@ class StepDone:
     """Where training is. Rates are over the time since the previous report.
 
     `tokens_per_s` counts targets that are no padding, `padding` is the share of it in this step,
-    and `utilization` that of the arithmetic that the device was seen to reach.
+    and `utilization` that of the arithmetic that the device was seen to reach. `seconds_left` is
+    None after the first step, which waits for what the others have.
     """
 
     epoch: int
@@ -80,7 +81,7 @@ class StepDone:
     tokens_per_s: float
     padding: float
     utilization: float
-    seconds_left: float
+    seconds_left: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from minigpt.cli.render import INDENT, columns
-from minigpt.cli.text import safe
+from minigpt.cli.text import counted, safe
 from minigpt.evaluation.figures import FIGURES, Figure
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def lines_of_figures(result: "EvalResult", *, width: int | None = None) -> Itera
 def _title(result: "EvalResult") -> str:
     left_out = f" ({result.left_out:,} too long and left out)" if result.left_out else ""
     file, checkpoint = safe(str(result.file)), safe(str(result.checkpoint))
-    pairs = "1 pair" if result.pairs == 1 else f"{result.pairs:,} pairs"
+    pairs = counted(result.pairs, "pair")
     return f"{pairs} of {file}{left_out}, {checkpoint}"
 
 

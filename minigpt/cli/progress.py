@@ -12,7 +12,7 @@ from rich.text import Text
 
 from minigpt.cli.process import is_animated
 from minigpt.cli.render import INDENT
-from minigpt.cli.text import duration, safe
+from minigpt.cli.text import counted, duration, safe
 from minigpt.events import Event, Progress, SampleAnswer, StepDone, TrainingStarted, Validated
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -129,11 +129,13 @@ def _started(event: TrainingStarted) -> Text:
     return Text(
         f"training {event.parameters:,} parameters on {safe(event.device)} in {event.dtype}: "
         f"{event.train_pairs:,} pairs ({event.val_pairs:,} to validate), "
-        f"{event.epochs} epochs, {event.steps:,} steps{resumed}"
+        f"{counted(event.epochs, 'epoch')}, {counted(event.steps, 'step')}{resumed}"
     )
 
 
 def _step(event: StepDone) -> tuple[str, ...]:
+    if event.seconds_left is None:  # what the first step waited for is not the pace
+        return f"loss {event.loss:.3f}", f"lr {event.learning_rate:.1e}"
     rate = f"{event.tokens_per_s / 1000:.1f}k" if event.tokens_per_s >= 1000 else "<1k"
     return (
         f"loss {event.loss:.3f}",

@@ -69,6 +69,11 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of a thing: 1 epoch, 15 epochs."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """A time as people say it: 0.4 s, 12 s, 3 min 05 s, 2 h 07 min."""
     if not math.isfinite(seconds):

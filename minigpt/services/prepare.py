@@ -119,8 +119,8 @@ def suited_settings(settings: Settings, data: TrainingData, report: Report) -> S
     if found != settings:
         report(
             Note(
-                f"for these pairs: {found.train.epochs} epochs, batches of "
-                f"{found.train.batch_size} pairs, dropout {found.model.dropout:g}, "
+                f"for these pairs: epochs {found.train.epochs}, "
+                f"batch size {found.train.batch_size}, dropout {found.model.dropout:g}, "
                 f"weight decay {found.train.weight_decay:g}"
             )
         )

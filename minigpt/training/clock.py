@@ -11,7 +11,7 @@ class Clock:
     def __init__(self) -> None:
         self._started = self._reported = self._saved = time.monotonic()
         self._tokens = self._tokens_reported = self._steps = 0
-        self._seconds = 0.0
+        self._seconds = self._first_s = 0.0
 
     def restart(self) -> None:
         """Go on after a pause; what is due in some seconds is due from now."""
@@ -28,6 +28,8 @@ class Clock:
         """Count a step that learnt from so many targets."""
         self._tokens += tokens
         self._steps += 1
+        if self._steps == 1:
+            self._first_s = self._spent()
 
     def report_is_due(self) -> bool:
         """Whether the last report is long enough ago."""
@@ -44,7 +46,11 @@ class Clock:
         self._reported, self._tokens_reported = now, self._tokens
         return rate
 
-    def seconds_per_step(self) -> float:
-        """Over the whole time."""
-        spent = self._seconds + time.monotonic() - self._started
-        return spent / max(1, self._steps)
+    def seconds_per_step(self) -> float | None:
+        """Over the whole time but the first step, which waits for what the others have."""
+        if self._steps < 2:
+            return None
+        return (self._spent() - self._first_s) / (self._steps - 1)
+
+    def _spent(self) -> float:
+        return self._seconds + time.monotonic() - self._started

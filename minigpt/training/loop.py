@@ -283,7 +283,7 @@ class Trainer:
         if not self._clock.report_is_due():
             return
         self._read_losses()
-        left = (self.steps - self.state.step) * self._clock.seconds_per_step()
+        pace = self._clock.seconds_per_step()
         rate = self._clock.tokens_per_s()
         peak = self._peak * self.runtime.world_size
         self.report(
@@ -297,7 +297,7 @@ class Trainer:
                 tokens_per_s=rate,
                 padding=self.step.padding(rows),
                 utilization=FLOPS_PER_PARAMETER * self.model.config.parameters * rate / peak,
-                seconds_left=left,
+                seconds_left=None if pace is None else (self.steps - self.state.step) * pace,
             )
         )
 

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 from pathlib import Path
 
@@ -68,6 +69,12 @@ def test_without_a_terminal_steps_are_told_now_and_then(monkeypatch: pytest.Monk
     now[0] += SECONDS_BETWEEN_LINES
     stderr_after([STEP], monkeypatch, stream)
     assert stream.getvalue().count("loss 3.2") == 2
+
+
+def test_the_first_step_tells_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = dataclasses.replace(STEP, step=1, seconds_left=None)
+    written = stderr_after([first], monkeypatch, io.StringIO())
+    assert written == "epoch 1/15  1/11,250  loss 3.200 lr 9.8e-04\n"
 
 
 def test_without_a_terminal_a_short_task_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,6 +270,8 @@ def test_each_step_reports_its_loss_and_rate(monkeypatch: pytest.MonkeyPatch) ->
     assert abs(steps[0].loss - math.log(tiny_vocab().size)) < 0.2
     assert steps[-1].loss < steps[0].loss
     assert all(0 <= event.padding < 0.5 and event.tokens_per_s > 0 for event in steps)
+    assert steps[0].seconds_left is None  # what it waited for is not the pace
+    assert all(event.seconds_left for event in steps[1:-1])
     assert steps[-1].seconds_left == 0
 
 
