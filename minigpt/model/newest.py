@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from minigpt.model.cache import KVCache
 from minigpt.model.gpt import GPT, Block
+from minigpt.model.quantize import QuantizedLinear
 
 
 class Newest:
@@ -104,7 +105,11 @@ class _Layer:
         A single row is multiplied by the matrix-vector product, whose bfloat16 form is 1.6 times
         as fast on a CPU as the general one.
         """
-        if not self.alone or type(layer) is not nn.Linear:
+        if not self.alone:
+            return layer
+        if isinstance(layer, QuantizedLinear) and self.ln_1.weight.dtype is torch.bfloat16:
+            return layer.for_a_row()
+        if type(layer) is not nn.Linear:
             return layer
         weight, bias = layer.weight, layer.bias
         if bias is None:

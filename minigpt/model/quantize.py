@@ -3,6 +3,7 @@
 Only the weights of the matrix products are quantised, after training; activations are bfloat16.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -35,6 +36,13 @@ class QuantizedLinear(nn.Module):
         y = y.view(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias
 
+    def for_a_row(self) -> Callable[[Tensor], Tensor]:
+        """The map for a single row [1, I] of bfloat16: the kernel, and little around it."""
+        bias = self.bias
+        if bias is None:
+            return self.few
+        return lambda x: self.few(x) + bias
+
     def few(self, rows: Tensor) -> Tensor:
         """[N, I] -> [N, O] bfloat16 by the kernel that reads the integers."""
         raise NotImplementedError
@@ -58,7 +66,7 @@ class Int8Linear(QuantizedLinear):
 
     def few(self, rows: Tensor) -> Tensor:
         """[N, I] -> [N, O] bfloat16 by the kernel that reads the integers."""
-        return torch.ops.aten._weight_int8pack_mm(rows, self.integers, self.scales)  # type: ignore[no-any-return] # an operator
+        return torch._weight_int8pack_mm(rows, self.integers, self.scales)
 
     def weights(self) -> Tensor:
         """[O, I] float32: what the integers stand for."""
@@ -85,9 +93,7 @@ class Int4Linear(QuantizedLinear):
 
     def few(self, rows: Tensor) -> Tensor:
         """[N, I] -> [N, O] bfloat16 by the kernel that reads the integers."""
-        return torch.ops.aten._weight_int4pack_mm_for_cpu(  # type: ignore[no-any-return] # an operator
-            rows, self.packed, GROUP, self.scales_and_zeros
-        )
+        return torch._weight_int4pack_mm_for_cpu(rows, self.packed, GROUP, self.scales_and_zeros)
 
     def weights(self) -> Tensor:
         """[O, I] float32: what the integers stand for."""
@@ -130,7 +136,7 @@ def _check(model: GPT, form: str, linear: type[QuantizedLinear]) -> None:
             hint="use --quantize int8",
         )
     kernels = (Int8Linear.kernel, linear.kernel)
-    missing = {name for name in kernels if not hasattr(torch.ops.aten, name)}
+    missing = {name for name in kernels if not hasattr(torch, name)}
     if missing:
         raise DeviceError(
             f"{form}: PyTorch {torch.__version__} lacks {' and '.join(sorted(missing))}",

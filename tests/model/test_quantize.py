@@ -64,6 +64,14 @@ def test_four_bits_err_by_half_a_step_at_most() -> None:
 
 
 @FORMS
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_row_alone_is_mapped_as_among_others(linear: type[QuantizedLinear], bias: bool) -> None:
+    quantized = linear(layer(bias=bias)).to(torch.bfloat16)
+    row = torch.randn(1, 64, dtype=torch.bfloat16)
+    assert torch.equal(quantized.for_a_row()(row), quantized(row))
+
+
+@FORMS
 def test_a_row_of_zeros_stays_one(linear: type[QuantizedLinear]) -> None:
     plain = layer()
     with torch.no_grad():
@@ -81,9 +89,12 @@ def test_a_quantized_model_is_close_to_its_origin(form: str, bound: float) -> No
     assert 0 < (found - expected).norm() / expected.norm() < bound
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("form", ["int8", "int4"])
-def test_a_quantized_model_says_the_same_with_and_without_a_cache(form: str) -> None:
-    model = quantize(sharpen(tiny_model()), form)
+def test_a_quantized_model_says_the_same_with_and_without_a_cache(
+    form: str, dtype: torch.dtype
+) -> None:
+    model = quantize(sharpen(tiny_model()), form).to(dtype)
     prompt = random_ids(1, 4, vocab_size=model.config.vocab_size)
     greedy = Sampler(temperature=0)
     cached = generate(model, prompt, sampler=greedy, max_new_tokens=12)
