@@ -52,7 +52,8 @@ def _draw(axes: "Axes", stats: TokenStats) -> None:
     bars = axes.bar(range(len(bins)), [item.count for item in bins], width=0.9, color="#4c72b0")
     step = -(-len(bins) // _LABELLED_BARS)
     if step == 1:
-        axes.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2)
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # hides the dashed line
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2, bbox=ground)
     axes.set_xticks(
         range(0, len(bins), step), [_label(item) for item in bins[::step]], rotation=60, fontsize=8
     )
@@ -62,8 +63,8 @@ def _draw(axes: "Axes", stats: TokenStats) -> None:
     axes.margins(y=0.1)
     axes.set_xlabel("tokens per pair (question + answer + 2 separators)")
     axes.set_ylabel("pairs")
-    axes.set_title(f"{stats.pairs:,} pairs, {stats.tokens:,} tokens")
-    axes.legend(frameon=False)
+    axes.set_title(f"{stats.pairs:,} pairs, {stats.tokens:,} tokens", pad=30)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)  # under the title
 
 
 def _label(item: Bin) -> str:

@@ -36,10 +36,21 @@ def scaled_dot_product_attention(
 class MultiHeadAttention(nn.Module):
     """Several attentions side by side, then a residual path and a LayerNorm.
 
+        head_i = Attention(Q·w_q_i, K·w_k_i, V·w_v_i)
+        output = LayerNorm(Q + Concat(head_1, …, head_n)·fc)
+
     Source: Vaswani et al. 2017, section 3.2.2, with the norm after the residual sum (section 3.1).
     """
 
     def __init__(self, n_heads: int, d_model: int, d_k: int, d_v: int) -> None:
+        """Make the four projections, without bias, and the norm.
+
+        Args:
+            n_heads: Attentions side by side.
+            d_model: Width of the inputs and of the output.
+            d_k: Width of a head's queries and keys: w_q and w_k are [d_model -> n_heads·d_k].
+            d_v: Width of a head's values: w_v is [d_model -> n_heads·d_v], fc the way back.
+        """
         super().__init__()
         self.n_heads, self.d_k, self.d_v = n_heads, d_k, d_v
         self.w_q = nn.Linear(d_model, n_heads * d_k, bias=False)
@@ -69,9 +80,10 @@ class MultiHeadAttention(nn.Module):
             self._split(self.w_v(value), self.d_v),
             heads_mask,
         )
-        joined = context.transpose(1, 2).flatten(2)  # [B, H, len_q, d_v] -> [B, len_q, H·d_v]
+        joined = context.transpose(1, 2).flatten(2)  # -> [B, len_q, n_heads·d_v]
         output: Tensor = self.layer_norm(query + self.fc(joined))
         return output, weights
 
     def _split(self, x: Tensor, size: int) -> Tensor:
-        return x.view(*x.shape[:2], self.n_heads, size).transpose(1, 2)  # [B, H, len, size]
+        """Part the heads: [B, len, n_heads·size] -> [B, n_heads, len, size]."""
+        return x.view(*x.shape[:2], self.n_heads, size).transpose(1, 2)

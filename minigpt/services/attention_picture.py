@@ -23,9 +23,9 @@ Weights = NDArray[np.float32]
 CELL = 0.2  # of the large panel
 SMALL_CELL = 0.15
 LEAST_LABELLED = 0.12  # labels of smaller cells could not be read
-WIDEST = 40.0  # of all heads side by side: over that their cells shrink
+WIDEST = 80.0  # of all heads side by side: over that their cells shrink
 LEFT, TOP, GAP, CAPTION = 0.6, 0.45, 0.15, 0.3
-HEADING, SCALE, LEAST_WIDTH = 0.95, 1.0, 6.0
+HEADING, SCALE, LEAST_WIDTH = 1.1, 1.0, 6.0
 DPI = 110
 POINTS = 72
 
@@ -109,6 +109,7 @@ class _Grid:
             (0.55, 8, "A row is a character of the answer. Its cells are what was read before it"),
             (0.7, 8, "was chosen: the question, sep, and the answer so far; grey came later."),
             (0.85, 8, "The brighter a cell, the larger its share of the row, which is 1 in all."),
+            (1.0, 8, "Large: the mean. Small: each head, with the same rows and columns."),
         )
         for from_top, size, text in lines:
             self.figure.text(
@@ -141,18 +142,18 @@ class _Grid:
         return image
 
     def _label(self, axes: "Axes", cell: float) -> None:
-        axes.xaxis.tick_top()
         size = min(11.0, 0.72 * cell * POINTS)
-        axes.set_xticks(range(len(self.columns)), self.columns)
-        axes.set_yticks(range(len(self.rows)), self.rows)
-        axes.tick_params(length=0, pad=2)
-        for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        edge = -0.5 - 2 / (cell * POINTS)  # two points outside, counted in cells
+        for place, label in enumerate(self.columns):
+            text = axes.text(place, edge, label, ha="center", va="bottom")
+            text.set_rotation(0 if len(label) == 1 else 90)
+        for place, label in enumerate(self.rows):
+            axes.text(edge, place, label, ha="right", va="center_baseline")
+        for text in axes.texts:  # texts, since so many ticks take thrice as long
             label = text.get_text()
             text.set_fontproperties(self.fonts[label[0]])
             text.set_fontsize(size if len(label) == 1 else 0.7 * size)
             text.set_parse_math(False)
-        for text in axes.get_xticklabels():
-            text.set_rotation(0 if len(text.get_text()) == 1 else 90)
 
 
 def _shown(label: str, fonts: Mapping[str, "FontProperties"]) -> str:

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from minigpt.corpus.plot import draw_histogram
+from minigpt.corpus.plot import _draw, draw_histogram
 from minigpt.corpus.qa import QAPair
 from minigpt.corpus.scan import DataFile
 from minigpt.corpus.stats import Bin, TokenStats, token_stats
@@ -38,6 +38,21 @@ def test_same_statistics_give_the_same_picture(file_format: str, beginning: byte
 def test_any_histogram_of_few_bars_can_be_drawn(interval: int, max_length: int) -> None:
     pytest.importorskip("matplotlib")
     assert draw_histogram(measured(interval, max_length), file_format="svg")
+
+
+@pytest.mark.parametrize(("interval", "max_length"), [(5, 512), (20, 80), (20, 30)])
+def test_the_95_percent_line_runs_through_no_text(interval: int, max_length: int) -> None:
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot()
+    _draw(axes, measured(interval, max_length))
+    figure.draw_without_rendering()
+    legend = axes.get_legend().get_window_extent()
+    assert axes.get_window_extent().y1 <= legend.y0
+    assert legend.y1 <= axes.title.get_window_extent().y0
+    (line,) = axes.lines
+    for count in axes.texts:  # on a ground of its own, which hides the line
+        assert count.get_zorder() > line.get_zorder()
+        assert count.get_bbox_patch() is not None
 
 
 def test_too_many_bars_are_refused_with_the_option_to_change() -> None:

@@ -225,21 +225,62 @@ def test_fast_attention_is_the_reference_for_packed_pairs(fast: CausalSelfAttent
     assert_same_gradients(fast, x, found, expected, torch.ones(B, T))
 
 
-@pytest.mark.parametrize("steps", [[1] * T, [T], [5, 1, 4, 1, 1]], ids=str)
+EACH_CUT = pytest.mark.parametrize("steps", [[1] * T, [T], [5, 1, 4, 1, 1]], ids=str)
+
+
+def cached(
+    attention: CausalSelfAttention, x: Tensor, steps: list[int], kind: type[KVCache] = KVCache
+) -> Tensor:
+    """What `attention` makes of [B, T, C] in parts of so many tokens, with a cache."""
+    config = GPTConfig(vocab_size=9, n_layer=1, n_embd=C, n_head=H)
+    cache = kind(config, batch_size=B, capacity=T, device=x.device, dtype=x.dtype)
+    found = []
+    for part in torch.split(x, steps, dim=1):
+        mask = attention_mask(part.shape[1], past=cache.length, device=x.device)
+        found.append(attention(part, mask=mask, cache=cache))
+        cache.advance(part.shape[1])
+    return torch.cat(found, dim=1)
+
+
+@EACH_CUT
 def test_fast_attention_is_the_reference_with_a_cache(
     fast: CausalSelfAttention, steps: list[int]
 ) -> None:
     x = like(fast, B, T, C)
-    config = GPTConfig(vocab_size=9, n_layer=1, n_embd=C, n_head=H)
-    cache = KVCache(config, batch_size=B, capacity=T, device=x.device, dtype=x.dtype)
-    found = []
     with torch.no_grad():
-        for part in torch.split(x, steps, dim=1):
-            mask = attention_mask(part.shape[1], past=cache.length, device=x.device)
-            found.append(fast(part, mask=mask, cache=cache))
-            cache.advance(part.shape[1])
-        expected = plain(fast, x, causal().to(x.device))
-    assert_equal(torch.cat(found, dim=1), expected)
+        assert_equal(cached(fast, x, steps), plain(fast, x, causal().to(x.device)))
+
+
+class Remembering(KVCache):
+    """A cache that gradients flow through: nothing in it is written over."""
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        assert layer == 0
+        if self.length:
+            keys = torch.cat([self.keys, keys], dim=2)
+            values = torch.cat([self.values, values], dim=2)
+        self.keys, self.values = keys, values
+        return keys, values
+
+
+@EACH_CUT
+def test_gradients_through_cached_keys_are_those_of_the_reference(
+    fast: CausalSelfAttention, steps: list[int]
+) -> None:
+    x = like(fast, B, T, C).requires_grad_()
+    found, expected = cached(fast, x, steps, Remembering), plain(fast, x, causal().to(x.device))
+    assert_equal(found, expected)
+    assert_same_gradients(fast, x, found, expected, torch.ones(B, T))
+
+
+def test_the_cache_itself_gives_gradients_for_one_part_and_refuses_more(
+    fast: CausalSelfAttention,
+) -> None:
+    x = like(fast, B, T, C).requires_grad_()
+    found, expected = cached(fast, x, [T]), plain(fast, x, causal().to(x.device))
+    assert_same_gradients(fast, x, found, expected, torch.ones(B, T))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(cached(fast, x, [T - 1, 1]).sum(), x)
 
 
 def test_both_formats_stay_close_to_the_reference_in_float32(fast: CausalSelfAttention) -> None:

@@ -209,6 +209,19 @@ def test_the_largest_share_is_the_brightest_even_if_all_are_small() -> None:
     assert int(brightest.sum()) > side**2
 
 
+@pytest.mark.usefixtures("_latin_fonts")
+def test_every_head_of_base_has_labels_where_a_pair_has_66_tokens() -> None:
+    picture = attention_picture.draw_grid(
+        torch.rand(1, 8, 20, 66).numpy(),
+        rows=["z"] * 20,
+        columns=["a"] * 66,
+        split=47,
+        file_format="svg",
+    )
+    assert picture.count(b"<!-- z -->") == 20 * (1 + 8)
+    assert picture.count(b"<!-- a -->") == 66 * (1 + 8)
+
+
 class Recorder:
     """The characters for which a font was looked for."""
 
