@@ -163,6 +163,8 @@ def _figure(name: str, value: float) -> str:
         return duration(value)
     if name.endswith("_bytes"):
         return f"{value / 1e6:,.0f} MB"
+    if name.endswith("_per_s"):
+        return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
     if name == "share" or name.endswith("_share"):
         return f"{value:.2%}"
     return str(value) if name == "seed" else number(value)  # a seed is a name, not an amount

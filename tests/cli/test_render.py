@@ -36,6 +36,11 @@ def test_plain_values_stand_first_with_their_names() -> None:
     ]
 
 
+def test_a_rate_has_no_more_digits_than_it_means() -> None:
+    assert text_of({"tokens_per_s": 2380.489}) == "tokens per s  2,380"
+    assert text_of({"tokens_per_s": 2.489}) == "tokens per s  2.5"
+
+
 def test_what_is_not_there_is_not_shown() -> None:
     assert text_of({"plot": None, "shown": ()}) == ""
 
