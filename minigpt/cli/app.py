@@ -202,8 +202,7 @@ def evaluate(
     try:
         console.measured(evaluate(settings, file=file, force=force, report=console.report))
     except ThresholdError as missed:  # the figures are still what was asked for
-        console.measured(missed.result)
-        console.say("error", missed.message, hint=missed.hint)
+        console.measured(missed.result, missed=missed)
         raise typer.Exit(missed.exit_code) from missed
 
 

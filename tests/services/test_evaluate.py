@@ -307,7 +307,7 @@ def test_a_threshold_that_is_reached_is_silent(finished: Finished) -> None:
     assert result.pairs == 3
 
 
-@pytest.mark.parametrize("threshold", ["loss_all=0.001", "character_f1=1.01", "perplexity_all=1"])
+@pytest.mark.parametrize("threshold", ["loss_all=0.001", "length_ratio=1000", "perplexity_all=1"])
 def test_a_threshold_that_is_not_reached_has_its_exit_code(
     finished: Finished, tmp_path: Path, threshold: str
 ) -> None:
