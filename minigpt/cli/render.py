@@ -127,7 +127,7 @@ def _pad(text: str, width: int, right: bool = False) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return cell[:1].isdigit() and cell[-1:].isdigit()
+    return cell[:1].isdigit() and (cell[-1:].isdigit() or cell.endswith("%"))
 
 
 def _fields(result: Any) -> dict[str, Any]:  # noqa: ANN401 - any result
@@ -165,6 +165,8 @@ def _figure(name: str, value: float) -> str:
         return f"{value / 1e6:,.0f} MB"
     if name == "share" or name.endswith("_share"):
         return f"{value:.2%}"
+    if name in {"accuracy", "exact_match"}:
+        return f"{value:.1%}"
     return str(value) if name == "seed" else number(value)  # a seed is a name, not an amount
 
 
