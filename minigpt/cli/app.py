@@ -251,8 +251,7 @@ def chat(
         ask.answer_one(session, console, question, force=force)
         return
     form = lines.form_of(console, settings.data, jsonl=jsonl)
-    stats = settings.chat.stats
-    lines.answer_lines(session, console, sys.stdin.buffer, form=form, stats=stats)
+    lines.answer_lines(session, console, sys.stdin.buffer, form=form, settings=settings.chat)
 
 
 def _check_ways(
