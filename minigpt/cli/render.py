@@ -101,10 +101,11 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[Text]:
     padded = [[*row, *[""] * (count - len(row))] for row in rows]
     turned = list(zip(*padded, strict=True))
     widths = [max(map(cell_len, column)) for column in turned]
-    right = [_is_number(column[-1]) for column in turned]
+    last = [next((cell for cell in reversed(column) if cell), "") for column in turned]
     for row in padded:
         cells = [
-            _pad(cell, width, right=r) for cell, width, r in zip(row, widths, right, strict=True)
+            _pad(cell, width, right=_is_number(end))
+            for cell, width, end in zip(row, widths, last, strict=True)
         ]
         yield Text((INDENT + INDENT.join(cells)).rstrip())
 

@@ -91,6 +91,15 @@ def test_what_was_right_is_shown_in_percent_as_by_eval() -> None:
     assert shown[-1].split() == ["1", "28.0%", "0.0%"]
 
 
+def test_a_column_that_ends_in_nothing_is_right_aligned_by_its_last_number() -> None:
+    rows = [["a", "100.0%", "0.1% to 2.0%"], ["b", "1.0%", ""], ["c", "", ""]]
+    assert [line.plain for line in columns(rows)] == [
+        "  a  100.0%  0.1% to 2.0%",
+        "  b    1.0%",
+        "  c",
+    ]
+
+
 def test_every_sample_is_shown() -> None:
     samples = tuple(Sample("问" * 20 + str(n), "答" * 20) for n in range(3))
     shown = text_of({"samples": samples})
