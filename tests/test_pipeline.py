@@ -316,6 +316,8 @@ def test_a_missed_threshold_has_its_exit_code_and_still_its_figures(root: Path) 
     done = minigpt(root, "eval", "--no-generate", "--fail-under", "loss_all=0.001", "--json")
     assert done.code == 8
     assert done.json["metrics"]["loss_all"] > 0.001
+    assert done.json["error"]["kind"] == "threshold"
+    assert f"error: {done.json['error']['message']}" in done.err
     assert "error: loss_all is" in done.err
 
 

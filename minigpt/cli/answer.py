@@ -12,9 +12,13 @@ from minigpt.cli.text import safe, to_plain
 
 if TYPE_CHECKING:
     from minigpt.cli.console import Console
+    from minigpt.settings import ChatSettings
 
 LONGER = "--max-new-tokens allows more"
 FREER = "--repetition-penalty 1.2 may help, --no-loop-guard lets it go on"
+LONGER_IN_TALK = "/set max_new_tokens allows more"
+FREER_IN_TALK = "/set repetition_penalty 1.2 may help, /set loop_guard no lets it go on"
+FULL = "question and answer fill what the model was trained on"
 
 
 class Answer(Protocol):
@@ -92,41 +96,50 @@ def as_json(answer: Answer) -> dict[str, object]:
 class Remarks:
     """What is said on stderr about answers; an unknown character is named once."""
 
-    def __init__(self, console: "Console") -> None:
+    def __init__(self, console: "Console", *, in_talk: bool = False) -> None:
         self.console = console
+        self._longer = LONGER_IN_TALK if in_talk else LONGER
+        self._freer = FREER_IN_TALK if in_talk else FREER
         self._told: set[str] = set()
         self._reasons: Counter[str] = Counter()
 
-    def after(self, answer: Answer, *, stats: bool) -> None:
+    def after(self, answer: Answer, *, settings: "ChatSettings") -> None:
         """What is worth saying about one answer."""
         self._name_unknown(answer)
         if not answer.text:
             self.console.remark("the answer is empty")
-        if answer.stop_reason == "length":
-            self.console.note(f"the answer was cut at its longest; {LONGER}")
-        elif answer.stop_reason == "loop":
-            self.console.note(f"the answer went round in circles and was stopped; {FREER}")
-        if stats:
+        reason = _why_ended(answer, settings)
+        if reason == "length":
+            self.console.note(f"the answer was cut at its longest; {self._longer}")
+        elif reason == "full":
+            self.console.note(f"the answer was cut: {FULL}")
+        elif reason == "loop":
+            self.console.note(f"the answer went round in circles and was stopped; {self._freer}")
+        if settings.stats:
             self._say_speed(answer)
 
-    def after_batch(self, answers: Sequence[Answer], *, stats: bool) -> None:
+    def after_batch(self, answers: Sequence[Answer], *, settings: "ChatSettings") -> None:
         """What is worth saying about answers of a pipe, now."""
         for answer in answers:
             self._name_unknown(answer)
             if answer.stop_reason == "too long":
                 shown = answer.question[:20]
                 self.console.say("warning", f"too long to be answered: {shown}...")
-            if stats:
+            if settings.stats:
                 self._say_speed(answer)
-        self._reasons.update(answer.stop_reason for answer in answers)
+        self._reasons.update(_why_ended(answer, settings) for answer in answers)
 
     def summary(self) -> None:
         """What is worth saying about all answers of a pipe."""
         answers = f"of {self._reasons.total():,} answers"
         if cut := self._reasons["length"]:
-            self.console.note(f"{cut:,} {answers} cut at the longest; {LONGER}")
+            self.console.note(f"{cut:,} {answers} cut at the longest; {self._longer}")
+        if full := self._reasons["full"]:
+            self.console.note(f"{full:,} {answers} cut: {FULL}")
         if loops := self._reasons["loop"]:
-            self.console.note(f"{loops:,} {answers} went round in circles and stopped; {FREER}")
+            self.console.note(
+                f"{loops:,} {answers} went round in circles and stopped; {self._freer}"
+            )
 
     def _name_unknown(self, answer: Answer) -> None:
         new = [character for character in answer.unknown if character not in self._told]
@@ -140,3 +153,9 @@ class Remarks:
         if answer.seconds_to_first is not None:
             parts.append(f"the first after {answer.seconds_to_first * 1000:,.0f} ms")
         self.console.err_line(Text(f"({', '.join(parts)})", style="dim"))
+
+
+def _why_ended(answer: Answer, settings: "ChatSettings") -> str:
+    """The stop reason; "full" where the model had no room for as much as the settings allow."""
+    is_full = answer.stop_reason == "length" and answer.tokens < settings.max_new_tokens
+    return "full" if is_full else answer.stop_reason

@@ -202,8 +202,7 @@ def evaluate(
     try:
         console.measured(evaluate(settings, file=file, force=force, report=console.report))
     except ThresholdError as missed:  # the figures are still what was asked for
-        console.measured(missed.result)
-        console.say("error", missed.message, hint=missed.hint)
+        console.measured(missed.result, missed=missed)
         raise typer.Exit(missed.exit_code) from missed
 
 
@@ -252,8 +251,7 @@ def chat(
         ask.answer_one(session, console, question, force=force)
         return
     form = lines.form_of(console, settings.data, jsonl=jsonl)
-    stats = settings.chat.stats
-    lines.answer_lines(session, console, sys.stdin.buffer, form=form, stats=stats)
+    lines.answer_lines(session, console, sys.stdin.buffer, form=form, settings=settings.chat)
 
 
 def _check_ways(

@@ -23,7 +23,7 @@ def answer_one(session: "ChatSession", console: "Console", question: str, *, for
         console.write_json(as_json(session.last) | ({"attention": drawn} if drawn else {}))
         return
     stream(session, question)
-    Remarks(console).after(session.last, stats=session.settings.stats)
+    Remarks(console).after(session.last, settings=session.settings)
     if drawn := _draw(session, force=force):
         console.note(f"drew {drawn}")
 

@@ -125,10 +125,15 @@ class Console:
         else:
             show(self.out, result, lines=lines)
 
-    def measured(self, result: "EvalResult") -> None:
-        """Show an evaluation: its figures on one screen, or as JSON."""
+    def measured(self, result: "EvalResult", *, missed: MiniGPTError | None = None) -> None:
+        """Show an evaluation: its figures on one screen, or as JSON; and which were missed."""
         width = self.out.width if is_terminal(sys.stdout) else None
-        self.result(result, lines=partial(lines_of_figures, width=width))
+        if self.json and missed:
+            self.result({**to_plain(result), "error": _plain_error(missed)})
+        else:
+            self.result(result, lines=partial(lines_of_figures, width=width))
+        if missed:
+            self.say("error", missed.message, hint=missed.hint)
 
     def trained(self, result: Any) -> None:  # noqa: ANN401 - the TrainResult, torch stays away
         """Show a training's result: on stdout only the path of the best checkpoint."""
@@ -208,14 +213,17 @@ def _write_utf8(stream: IO[str], text: str) -> None:
 def write_error(error: MiniGPTError, *, json: bool) -> None:
     """Say what went wrong: on stderr for people, and on stdout as JSON if that was asked for."""
     if json:
-        value = {"kind": error.kind, "message": error.message, "hint": error.hint}
-        write_json(sys.stdout, {"error": value})
+        write_json(sys.stdout, {"error": _plain_error(error)})
     console = Console(json=json)
     if is_debugging():
         written = "".join(traceback.format_exception(error))
         console.err_line(Text(safe(written.rstrip(), keep="\n\t")))
     kind = "note" if isinstance(error, InterruptedRunError) else "error"
     console.say(kind, error.message, hint=error.hint)
+
+
+def _plain_error(error: MiniGPTError) -> dict[str, str]:
+    return {"kind": error.kind, "message": error.message, "hint": error.hint}
 
 
 class _LogHandler(logging.Handler):

@@ -1,9 +1,10 @@
 """What an evaluation measured, on one screen: figures, verdict, samples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
+from rich.console import Console as RichConsole
 from rich.text import Text
 
 from minigpt.cli.render import INDENT, columns
@@ -19,8 +20,10 @@ HEADLINE = (
     *("loss_answer", "token_accuracy_answer"),
     *("accuracy", "exact_match", "character_f1", "ended_by_itself", "memorised"),
 )
-GUESSES = ("frequency", "common answer")
-ON_GUESSES = "guess: each token by its frequency; or always the most frequent answer"
+GUESSES = {
+    "frequency": "each token by its frequency",
+    "common answer": "always the most frequent answer",
+}
 VERDICTS = {"balanced": "green", "unclear": "dim"}
 
 
@@ -35,12 +38,12 @@ def lines_of_figures(result: "EvalResult", *, width: int | None = None) -> Itera
     yield Text(_title(result))
     yield Text()
     yield from _table(result, width)
-    yield from _beside(result)
+    yield from _folded(_beside(result), width)
     yield Text()
-    yield from _verdict(result)
+    yield from _folded(_verdict(result), width)
     if result.comparison:
         yield Text()
-        yield from _comparison(result.comparison)
+        yield from _folded(_comparison(result.comparison), width)
     if result.samples.random:
         yield Text()
         for row in result.samples.random:
@@ -82,8 +85,9 @@ def _cells(result: "EvalResult", figure: Figure) -> list[str]:
 def _beside(result: "EvalResult") -> Iterator[Text]:
     """What belongs to the table: which guess, what was near to training, speed, what to mind."""
     metrics = result.metrics
-    if any(name in result.baselines for name in GUESSES):
-        yield Text(INDENT + ON_GUESSES, style="dim")
+    guesses = [meaning for name, meaning in GUESSES.items() if name in result.baselines]
+    if guesses:
+        yield Text(f"{INDENT}guess: {'; or '.join(guesses)}", style="dim")
     name = "accuracy" if "accuracy" in metrics else "character_f1"
     parts = result.breakdowns.get("training_question")
     if parts and len(parts.buckets) == 2 and name in metrics:
@@ -132,6 +136,18 @@ def _sample(row: "Row") -> Iterator[Text]:
         yield Text.assemble(INDENT * 2, (answer, "green"))
     else:
         yield Text(f"{INDENT * 2}{answer}  (expected {safe(row.expected)})")
+
+
+def _folded(lines: Iterable[Text], width: int | None) -> Iterator[Text]:
+    """The lines in as many as they need, each word whole, each begun where the first one is."""
+    for line in lines:
+        if width is None or line.cell_len <= width:
+            yield line
+            continue
+        start = len(line.plain) - len(line.plain.lstrip())
+        for part in line[start:].wrap(RichConsole(), max(1, width - start)):
+            part.rstrip()
+            yield Text(" " * start).append_text(part)
 
 
 def _cut(line: Text, width: int | None) -> Text:

@@ -12,7 +12,7 @@ from minigpt.cli.answer import Answer, Remarks, Session, as_json, write
 from minigpt.cli.text import safe, to_plain
 from minigpt.errors import DataError
 from minigpt.events import BadLine, BadLines
-from minigpt.settings import DataSettings
+from minigpt.settings import ChatSettings, DataSettings
 
 if TYPE_CHECKING:
     from minigpt.cli.console import Console
@@ -48,7 +48,7 @@ class Form(Protocol):
 
 
 def answer_lines(
-    session: Session, console: "Console", stdin: BinaryIO, *, form: Form, stats: bool = False
+    session: Session, console: "Console", stdin: BinaryIO, *, form: Form, settings: ChatSettings
 ) -> None:
     """Answer each line of stdin with one line of stdout, as soon as it can be read.
 
@@ -64,7 +64,7 @@ def answer_lines(
             for line in lines:
                 form.write(line, next(waiting) if line.question else None)
             sys.stdout.flush()
-            remarks.after_batch(answers, stats=stats)
+            remarks.after_batch(answers, settings=settings)
     form.end()
     remarks.summary()
 

@@ -101,10 +101,11 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[Text]:
     padded = [[*row, *[""] * (count - len(row))] for row in rows]
     turned = list(zip(*padded, strict=True))
     widths = [max(map(cell_len, column)) for column in turned]
-    right = [_is_number(column[-1]) for column in turned]
+    last = [next((cell for cell in reversed(column) if cell), "") for column in turned]
     for row in padded:
         cells = [
-            _pad(cell, width, right=r) for cell, width, r in zip(row, widths, right, strict=True)
+            _pad(cell, width, right=_is_number(end))
+            for cell, width, end in zip(row, widths, last, strict=True)
         ]
         yield Text((INDENT + INDENT.join(cells)).rstrip())
 
@@ -127,7 +128,7 @@ def _pad(text: str, width: int, right: bool = False) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return cell[:1].isdigit() and cell[-1:].isdigit()
+    return cell[:1].isdigit() and (cell[-1:].isdigit() or cell.endswith("%"))
 
 
 def _fields(result: Any) -> dict[str, Any]:  # noqa: ANN401 - any result
@@ -167,6 +168,8 @@ def _figure(name: str, value: float) -> str:
         return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
     if name == "share" or name.endswith("_share"):
         return f"{value:.2%}"
+    if name in {"accuracy", "exact_match"}:
+        return f"{value:.1%}"
     return str(value) if name == "seed" else number(value)  # a seed is a name, not an amount
 
 

@@ -68,7 +68,7 @@ class Talk:
         self.console = console
         self.editor = editor
         self.history = history
-        self.remarks = Remarks(console)
+        self.remarks = Remarks(console, in_talk=True)
 
     def run(self) -> None:
         """Read lines until the person leaves."""
@@ -127,7 +127,7 @@ class Talk:
         finally:
             if session.last is not before:  # it was not refused
                 self.conversation.heard(session.last, again=again)
-        self.remarks.after(session.last, stats=session.settings.stats)
+        self.remarks.after(session.last, settings=session.settings)
 
     def _retry(self) -> None:
         conversation = self.conversation

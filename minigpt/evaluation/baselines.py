@@ -10,6 +10,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.evaluation.answers import Said
@@ -68,8 +69,8 @@ def guess(dataset: TokenizedDataset, counts: Sequence[int]) -> Surprises:
     """
     smoothed = np.asarray(counts, dtype=np.float64) + 1
     costs = -np.log(smoothed / smoothed.sum())
-    places = np.argsort(np.argsort(costs, kind="stable"), kind="stable")
-    values = np.stack([costs, np.ones_like(costs), places < 1, places < TOP])[:, dataset.ids]
+    first, among = _among_likeliest(costs, 1), _among_likeliest(costs, TOP)
+    values = np.stack([costs, np.ones_like(costs), first, among])[:, dataset.ids]
     place = np.arange(dataset.n_tokens) - np.repeat(dataset.offsets[:-1], dataset.lengths)
     is_answer = place >= np.repeat(dataset.prompt_lengths, dataset.lengths)
     starts = dataset.offsets[:-1]
@@ -77,6 +78,13 @@ def guess(dataset: TokenizedDataset, counts: Sequence[int]) -> Surprises:
         np.add.reduceat(values * counted, starts, axis=1) for counted in (place > 0, is_answer)
     )
     return Surprises(all=PairSums(*on_all), answer=PairSums(*on_answers))
+
+
+def _among_likeliest(costs: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """[V] the chance of each token to be among so many likeliest; equals are drawn by lot."""
+    _, group, sizes = np.unique(costs, return_inverse=True, return_counts=True)
+    before = np.cumsum(sizes) - sizes
+    return np.clip((count - before) / sizes, 0, 1)[group]
 
 
 def answer_baseline(encoded: Encoded, tally: Tally, memory: Memory) -> Baseline:

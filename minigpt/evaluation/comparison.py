@@ -36,6 +36,13 @@ class Contrast:
     interval: Interval
     better: str
 
+    @property
+    def verdict(self) -> str:
+        """Which is better, in words: "this", "the other", "may be chance" or "equal"."""
+        if self.difference == self.interval.low == self.interval.high == 0:
+            return "equal"
+        return {"this": "this", "other": "the other", "": "may be chance"}[self.better]
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -56,14 +63,15 @@ class Comparison:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What the figures say, in words."""
-        named: dict[str, list[str]] = {"this": [], "other": [], "": []}
-        for each in self.contrasts:
-            named[each.better].append(FIGURES[each.name].label)
         said = {
             "this": "This model is better in {}.",
-            "other": "The other model is better in {}.",
-            "": "In {} the difference may be chance.",
+            "the other": "The other model is better in {}.",
+            "may be chance": "In {} the difference may be chance.",
+            "equal": "In {} they are equal, pair by pair.",
         }
+        named: dict[str, list[str]] = {verdict: [] for verdict in said}
+        for each in self.contrasts:
+            named[each.verdict].append(FIGURES[each.name].label)
         sentences = [said[key].format(", ".join(found)) for key, found in named.items() if found]
         return (*sentences, self.remark) if self.remark else tuple(sentences)
 

@@ -47,7 +47,7 @@ def markdown_report(result: EvalResult, rows: Sequence[Row]) -> str:
 def _lines(result: EvalResult, rows: Sequence[Row]) -> Iterator[str]:
     yield f"# How good is {cell(result.checkpoint)}?\n"
     pairs = "1 pair" if result.pairs == 1 else f"{result.pairs:,} pairs"
-    left_out = f"; {result.left_out:,} were too long and left out" if result.left_out else ""
+    left_out = f" ({result.left_out:,} too long and left out)" if result.left_out else ""
     yield f"Measured on {pairs} of {cell(result.file)}{left_out}."
     yield from (f"\n> {cell(remark)}" for remark in result.remarks)
     yield from _verdict(result)
@@ -112,8 +112,7 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
     for each in comparison.contrasts:
         figure = FIGURES[each.name]
         values = (figure.shown(value) for value in (each.value, each.other, each.difference))
-        better = {"this": "this", "other": "the other", "": "may be chance"}[each.better]
-        yield _line([figure.label, *values, figure.span(each.interval), better])
+        yield _line([figure.label, *values, figure.span(each.interval), each.verdict])
 
 
 def _breakdown(breakdown: Breakdown) -> Iterator[str]:

@@ -139,8 +139,8 @@ def _remarks(measured: Measurement) -> Iterator[str]:
         )
     if figures["unknown_share"] > MUCH_UNKNOWN:
         yield (
-            f"The vocabulary lacks {figures['unknown_share']:.1%} of the characters: the model "
-            "reads and can say none of them."
+            f"{figures['unknown_share']:.1%} of the tokens are <unk>: characters that the "
+            "vocabulary lacks, so that the model can neither read nor say them."
         )
     if figures.get("in_training", 0) > 0:
         yield (

@@ -18,7 +18,8 @@ def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
     """Read `METRIC=X` texts.
 
     Raises:
-        SettingsError: A text is not of that form, or no figure has that name.
+        SettingsError: A text is not of that form, no figure has that name, or a share is given in
+            percent.
     """
     thresholds = {}
     for text in texts:
@@ -31,6 +32,11 @@ def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
             )
         if name not in FIGURES:
             raise SettingsError(f"--fail-under {name}: no such metric", hint=nearest_figure(name))
+        if FIGURES[name].form == "share" and not 0 <= wanted <= 1:
+            raise SettingsError(
+                f"--fail-under {text}: {name} is a share, from 0 to 1",
+                hint=f"50 % is {name}=0.5",
+            )
         thresholds[name] = wanted
     return thresholds
 

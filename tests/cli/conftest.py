@@ -78,10 +78,13 @@ class FakeAnswer:
 class FakeSession:
     """Answers a question with `re:` and the question, one character at a time."""
 
-    def __init__(self, *, unknown: tuple[str, ...] = (), stop_reason: str = "stop") -> None:
+    def __init__(
+        self, *, unknown: tuple[str, ...] = (), stop_reason: str = "stop", tokens: int = 3
+    ) -> None:
         self.settings = ChatSettings()
         self.unknown = unknown
         self.stop_reason = stop_reason
+        self.tokens = tokens
         self.batches: list[list[str]] = []
         self.last = FakeAnswer("", "")
 
@@ -91,7 +94,11 @@ class FakeSession:
 
     def answer(self, question: str) -> FakeAnswer:
         return FakeAnswer(
-            question, f"re:{question}", unknown=self.unknown, stop_reason=self.stop_reason
+            question,
+            f"re:{question}",
+            stop_reason=self.stop_reason,
+            tokens=self.tokens,
+            unknown=self.unknown,
         )
 
     def ask(self, question: str) -> Generator[str, None, None]:

@@ -43,6 +43,21 @@ def test_all_of_it_fits_a_terminal_of_80_by_24() -> None:
     assert rows <= 24
 
 
+def test_words_stay_whole_on_a_terminal() -> None:
+    remark = "word " * 50
+    found = dataclasses.replace(result(), remarks=(remark,))
+    lines = [line for line in shown(found, width=71) if "word" in line]
+    assert len(lines) > 1
+    assert all(line == "  " + "word " * 13 + "word" for line in lines[:-1])
+    assert "  " + remark in shown(found)
+
+
+def test_only_guesses_that_were_made_are_explained() -> None:
+    assert any("the most frequent answer" in line for line in shown(result()))
+    alone = shown(result_of(measured(PAIRS, memory=TRAINED), TRAINED))
+    assert "  guess: each token by its frequency" in alone
+
+
 def test_a_wide_terminal_has_room_for_the_meanings() -> None:
     meaning = FIGURES["loss_answer"].meaning
     assert any(meaning in line for line in shown(result(), width=200))

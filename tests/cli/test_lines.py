@@ -14,17 +14,19 @@ from minigpt.cli import lines
 from minigpt.cli.console import Console
 from minigpt.cli.lines import BATCH, Form, JsonLines, TextLines, answer_lines
 from minigpt.errors import DataError
+from minigpt.settings import ChatSettings
 from tests.cli.conftest import Fake, FakeSession, Run
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).parents[2]
+CHAT = ChatSettings()
 
 
 def pipe(
     content: bytes, capsys: Capture, *, session: FakeSession | None = None, form: Form | None = None
 ) -> list[str]:
     form = form or TextLines("utf-8")
-    answer_lines(session or FakeSession(), Console(), io.BytesIO(content), form=form)
+    answer_lines(session or FakeSession(), Console(), io.BytesIO(content), form=form, settings=CHAT)
     return capsys.readouterr().out.split("\n")
 
 
@@ -74,14 +76,14 @@ class ByLine(io.BytesIO):
 
 def test_a_line_is_answered_before_the_next_one_comes(capsys: Capture) -> None:
     stdin = ByLine(b"a\nb\n", capsys)
-    answer_lines(FakeSession(), Console(), stdin, form=TextLines("utf-8"))
+    answer_lines(FakeSession(), Console(), stdin, form=TextLines("utf-8"), settings=CHAT)
     assert stdin.answered == ["", "re:a\n", "re:b\n"]
 
 
 def test_an_object_is_answered_before_the_next_one_comes(capsys: Capture) -> None:
     stdin = ByLine(b'{"question": "a"}\n{"question": "b"}\n', capsys)
     form = JsonLines(Console(), question_key="question", answer_key="answer")
-    answer_lines(FakeSession(), Console(), stdin, form=form)
+    answer_lines(FakeSession(), Console(), stdin, form=form, settings=CHAT)
     assert [json.loads(out)["answer"] for out in stdin.answered[1:]] == ["re:a", "re:b"]
 
 
@@ -106,20 +108,27 @@ def test_a_line_that_cannot_be_read_is_named(content: bytes, capsys: Capture) ->
 def test_unknown_characters_are_told_once(capsys: Capture) -> None:
     session = FakeSession(unknown=("鑫", "\x1b"))
     content = io.BytesIO(b"a\nb\n" * 20)
-    answer_lines(session, Console(), content, form=TextLines("utf-8"))
+    answer_lines(session, Console(), content, form=TextLines("utf-8"), settings=CHAT)
     err = capsys.readouterr().err
     assert err.count("鑫") == 1
     assert "\x1b" not in err
 
 
 @pytest.mark.parametrize(
-    ("reason", "words"), [("loop", "went round in circles"), ("length", "cut at the longest")]
+    ("reason", "tokens", "words"),
+    [
+        ("loop", 20, "went round in circles"),
+        ("length", CHAT.max_new_tokens, "cut at the longest; --max-new-tokens"),
+        ("length", 20, "cut: question and answer fill"),
+    ],
 )
 def test_answers_that_did_not_end_are_counted_once(
-    reason: str, words: str, capsys: Capture
+    reason: str, tokens: int, words: str, capsys: Capture
 ) -> None:
-    session = FakeSession(stop_reason=reason)
-    answer_lines(session, Console(), io.BytesIO(b"a\n" * 40), form=TextLines("utf-8"))
+    session = FakeSession(stop_reason=reason, tokens=tokens)
+    answer_lines(
+        session, Console(), io.BytesIO(b"a\n" * 40), form=TextLines("utf-8"), settings=CHAT
+    )
     err = capsys.readouterr().err
     assert err.count("note: ") == 1
     assert "40 of 40 answers" in err
@@ -128,8 +137,8 @@ def test_answers_that_did_not_end_are_counted_once(
 
 @pytest.mark.parametrize("stats", [False, True])
 def test_stats_tell_the_speed_of_each_answer(stats: bool, capsys: Capture) -> None:
-    stdin = io.BytesIO(b"a\nb\n")
-    answer_lines(FakeSession(), Console(), stdin, form=TextLines("utf-8"), stats=stats)
+    stdin, chat = io.BytesIO(b"a\nb\n"), ChatSettings(stats=stats)
+    answer_lines(FakeSession(), Console(), stdin, form=TextLines("utf-8"), settings=chat)
     captured = capsys.readouterr()
     assert captured.err.count("(3 tokens, 6 tokens/s, the first after 100 ms)") == 2 * stats
     assert captured.out == "re:a\nre:b\n"
@@ -183,7 +192,7 @@ def test_a_bad_line_comes_back_as_an_error_in_its_place(capsys: Capture) -> None
 def test_bad_lines_are_reported_like_those_of_a_data_file(capsys: Capture) -> None:
     form = JsonLines(Console(), question_key="question", answer_key="answer")
     stdin = io.BytesIO(b"\n".join([b"{", b""] * 8))
-    answer_lines(FakeSession(), Console(), stdin, form=form)
+    answer_lines(FakeSession(), Console(), stdin, form=form, settings=CHAT)
     err = capsys.readouterr().err.splitlines()
     assert err[:2] == ["warning: stdin:1: not JSON", "warning: stdin:3: not JSON"]
     assert err[-1] == "warning: stdin: 8 left out: 8 not JSON"

@@ -90,6 +90,21 @@ def test_figures_by_name_stand_one_below_the_other() -> None:
     assert "  share     25.00%" in shown
 
 
+def test_what_was_right_is_shown_in_percent_as_by_eval() -> None:
+    epochs = [{"epoch": 1, "accuracy": 0.2802, "exact_match": 0.0}]
+    shown = text_of({"by_epoch": epochs}).splitlines()
+    assert shown[-1].split() == ["1", "28.0%", "0.0%"]
+
+
+def test_a_column_that_ends_in_nothing_is_right_aligned_by_its_last_number() -> None:
+    rows = [["a", "100.0%", "0.1% to 2.0%"], ["b", "1.0%", ""], ["c", "", ""]]
+    assert [line.plain for line in columns(rows)] == [
+        "  a  100.0%  0.1% to 2.0%",
+        "  b    1.0%",
+        "  c",
+    ]
+
+
 def test_every_sample_is_shown() -> None:
     samples = tuple(Sample("问" * 20 + str(n), "答" * 20) for n in range(3))
     shown = text_of({"samples": samples})

@@ -23,6 +23,20 @@ def test_a_uniform_guess_costs_the_logarithm_of_the_vocabulary(vocab_size: int) 
     assert uniform.metrics["perplexity_answer"] == pytest.approx(vocab_size)
 
 
+@pytest.mark.parametrize("vocab_size", [5, 6, 4825])
+def test_a_uniform_guess_is_right_as_often_as_chance(vocab_size: int) -> None:
+    encoded = encode(PAIRS, VOCAB, max_length=10)
+    (uniform,) = guess_baselines(encoded, (), vocab_size=vocab_size)
+    assert uniform.metrics["token_accuracy_all"] == pytest.approx(1 / vocab_size)
+    assert uniform.metrics["top5_accuracy_answer"] == pytest.approx(5 / vocab_size)
+
+
+def test_tokens_of_equal_frequency_share_the_chance_of_being_the_likeliest() -> None:
+    encoded = encode([QAPair("a", "b")], VOCAB, max_length=10)
+    _, frequency = guess_baselines(encoded, (0, 0, 0, 3, 3), vocab_size=5)
+    assert frequency.metrics["token_accuracy_answer"] == pytest.approx(1 / 4)  # b; never <sep>
+
+
 def test_a_guess_by_frequency_costs_the_hand_worked_number() -> None:
     uniform, frequency = guess_baselines(encode(PAIRS, VOCAB, max_length=10), COUNTS, vocab_size=5)
     cost = {"<sep>": math.log(13 / 5), "a": math.log(13 / 2), "b": math.log(13 / 4)}

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from minigpt.corpus.qa import QAPair
-from minigpt.evaluation.comparison import Contrast, contrast
+from minigpt.evaluation.comparison import Comparison, Contrast, contrast
 from tests.evaluation.examples import measured
 
 PAIRS = [QAPair(f"问{n}", "答" * (n % 3 + 1), answers=("答",)) for n in range(60)]
@@ -32,10 +34,19 @@ def test_less_surprise_is_better(name: str) -> None:
     assert found.difference == pytest.approx(found.value - found.other)
 
 
-def test_the_same_answers_may_be_chance() -> None:
+def test_the_same_answers_are_equal() -> None:
     for name in ("exact_match", "loss_answer"):
         found = between(name, HALF, HALF)
-        assert (found.better, found.difference) == ("", 0)
+        assert (found.better, found.difference, found.verdict) == ("", 0, "equal")
+
+
+def test_what_is_equal_is_not_called_chance() -> None:
+    contrasts = (between("exact_match", HALF, HALF), between("character_f1", RIGHT, HALF))
+    sentences = Comparison(Path("other"), len(PAIRS), contrasts, "").sentences
+    assert sentences == (
+        "This model is better in character f1.",
+        "In exact match they are equal, pair by pair.",
+    )
 
 
 def test_a_single_pair_more_may_be_chance() -> None:

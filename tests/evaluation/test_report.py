@@ -92,7 +92,7 @@ def test_facts_are_written_as_people_write_them(value: object, shown: str) -> No
 def test_what_was_left_out_stands_in_the_first_line() -> None:
     result, rows = reported(PAIRS, SAID)
     text = markdown_report(dataclasses.replace(result, left_out=3), rows)
-    assert "Measured on 12 pairs of data/val.jsonl; 3 were too long and left out." in text
+    assert "Measured on 12 pairs of data/val.jsonl (3 too long and left out)." in text
 
 
 def test_a_report_without_answers_has_no_column_for_them() -> None:

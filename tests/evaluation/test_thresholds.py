@@ -56,6 +56,13 @@ def test_anything_else_is_a_settings_error(text: str) -> None:
     assert repr(text) in caught.value.message
 
 
+@pytest.mark.parametrize("text", ["exact_match=50", "bleu4=1.5", "empty=-1"])
+def test_a_share_in_percent_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="a share, from 0 to 1") as caught:
+        parse_thresholds([text])
+    assert "0.5" in caught.value.hint
+
+
 def test_the_last_threshold_of_a_metric_holds() -> None:
     assert parse_thresholds(["accuracy=0.5", "accuracy=0.7"]) == {"accuracy": 0.7}
 
