@@ -1,6 +1,7 @@
 """What the commands of a conversation do, questions aside."""
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,7 @@ def _attention(conversation: Conversation, console: "Console", argument: str) ->
 def _free(picture: Path) -> Path:
     """A name like that one which nothing has yet."""
     numbered = (picture.with_stem(f"{picture.stem}-{number}") for number in itertools.count(2))
-    return next(path for path in itertools.chain([picture], numbered) if not path.exists())
+    return next(path for path in itertools.chain([picture], numbered) if not os.path.lexists(path))
 
 
 def _save(conversation: Conversation, console: "Console", argument: str) -> None:

@@ -10,6 +10,7 @@ from minigpt.corpus.encoded import encode_file
 from minigpt.corpus.vocab import Vocab, load_vocab
 from minigpt.errors import DataError
 from minigpt.events import Note, Report, Warned, ignore
+from minigpt.files import is_there
 from minigpt.services.read import data_file
 from minigpt.services.split import split_data
 from minigpt.services.vocab import build_vocabulary
@@ -33,8 +34,8 @@ def build_missing(settings: Settings, report: Report) -> None:
         DataError: Something is missing and there is no source to build it from.
     """
     data = settings.data
-    parts = [path for path in (data.train, data.val) if not path.exists()]
-    if data.vocab.exists() and not parts:
+    parts = [path for path in (data.train, data.val) if not is_there(path)]
+    if is_there(data.vocab) and not parts:
         return
     if len(parts) == 1:
         other = data.val if parts[0] == data.train else data.train
@@ -42,7 +43,7 @@ def build_missing(settings: Settings, report: Report) -> None:
             f"{parts[0]}: missing, and {other} is there",
             hint="name it with --train-data or --val-data, or cut both with `minigpt split`",
         )
-    if not data.source.exists():
+    if not is_there(data.source):
         missing = parts[0] if parts else data.vocab
         raise DataError(
             f"{missing}: missing, and so is {data.source} to build it from",
@@ -50,7 +51,7 @@ def build_missing(settings: Settings, report: Report) -> None:
             "minigpt split FILE",
         )
     told = False
-    if not data.vocab.exists():
+    if not is_there(data.vocab):
         built = build_vocabulary(settings, report=report)
         told = True  # the source's bad lines are not told twice
         report(Note(f"built {built.path}: {built.size:,} tokens, from {data.source}"))

@@ -60,7 +60,16 @@ class RunDirectory:
 
     def holds_a_run(self) -> bool:
         """Whether there is a checkpoint in it that could be lost."""
-        return self.best.exists() or self.last.exists()
+        return self._has(BEST) or self._has(LAST)
+
+    def _has(self, name: str) -> bool:
+        try:
+            (self.path / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        return True
 
     def check(self, *, resume: bool, force: bool) -> None:
         """Refuse a start that would lose an earlier run, or has nothing to go on from.
@@ -70,14 +79,14 @@ class RunDirectory:
                 and neither `resume` nor `force` is given.
             CheckpointError: There is nothing to resume.
         """
-        if resume and not self.last.exists():
+        if resume and not self._has(LAST):
             raise CheckpointError(
                 f"{self.path}: nothing to resume, there is no {LAST}",
                 hint="start anew with --force; its best.safetensors can be used as it is"
-                if self.best.exists()
+                if self._has(BEST)
                 else "start a run with `minigpt train`, or name its directory with --run-dir",
             )
-        continues = "--resume continues it, " if self.last.exists() else ""
+        continues = "--resume continues it, " if self._has(LAST) else ""
         if self.holds_a_run() and not resume and not force:
             raise OutputError(
                 f"{self.path}: already holds a run",
@@ -107,7 +116,7 @@ class RunDirectory:
         with contextlib.suppress(CheckpointError):
             self.read_settings()
             return []
-        return [name for name in OWN if (self.path / name).exists()]
+        return [name for name in OWN if self._has(name)]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -199,7 +208,7 @@ class RunDirectory:
             OutputError: It is no file, or cannot be read.
         """
         path = self.path / METRICS
-        if not path.exists():
+        if not self._has(METRICS):
             return []
         check_input(path, error=OutputError, what="the run's metrics")
         try:

@@ -12,7 +12,7 @@ from minigpt.corpus.shuffle import Order
 from minigpt.corpus.split import make_leak_free, split_lines
 from minigpt.errors import DataError, SettingsError
 from minigpt.events import Report, ignore
-from minigpt.files import Status, atomic_path, check_output, same_file
+from minigpt.files import Status, atomic_path, check_output, output_error, same_file
 from minigpt.services.read import data_file
 from minigpt.settings import DataSettings, Settings
 
@@ -104,7 +104,7 @@ def _write_all(
     lines: Lines, parts: Mapping[Path, Order], *, force: bool, report: Report
 ) -> dict[Path, Status]:
     for path, order in parts.items():
-        if not force and path.exists() and path.stat().st_size != lines.bytes_of(order):
+        if not force and _size(path) not in {None, lines.bytes_of(order)}:
             check_output(path, b"", force=False)
     with contextlib.ExitStack() as stack:  # no file is replaced before all are written beside it
         new = {path: stack.enter_context(atomic_path(path)) for path in parts}
@@ -115,3 +115,13 @@ def _write_all(
             if status[path] == "unchanged":
                 new[path].unlink()
     return status
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of the file at `path`; None where there is none yet."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise output_error(path, error) from error

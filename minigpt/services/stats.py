@@ -14,7 +14,7 @@ from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import load_vocab
 from minigpt.errors import DataError
 from minigpt.events import Report, ignore
-from minigpt.files import Status, check_distinct, check_input, write_file
+from minigpt.files import Status, check_distinct, check_input, is_there, write_file
 from minigpt.services.read import data_file
 from minigpt.settings import DataSettings, Settings
 
@@ -139,8 +139,8 @@ def show_stats(
 
 
 def _default_file(data: DataSettings) -> Path:
-    if not data.train.exists():
-        hint = "build it: minigpt split" if data.source.exists() else "minigpt stats FILE"
+    if not is_there(data.train):
+        hint = "build it: minigpt split" if is_there(data.source) else "minigpt stats FILE"
         check_input(data.train, error=DataError, what="the training data", hint=hint)
     return data.train
 

@@ -37,6 +37,7 @@ GOOD = f"{LINE}\n".encode()
 VOCAB = ("vocab", "hostile", "--output", "made.json")
 STATS = ("stats", "data.jsonl", "--vocab", "hostile")
 LOAD = ("eval", "val.jsonl", "--no-generate", "--checkpoint", "hostile")
+TOO_LONG = "n" * 300
 RESUME = ("train", "--resume", "--epochs", "3")
 
 
@@ -458,6 +459,18 @@ def place_cases() -> Iterator[Case]:
             if role == "output" and kind not in {"a pipe", "a device", "a directory", "a socket"}:
                 continue  # a link is written through
             yield Case(f"{role}: {kind}", make, command, code, "hostile")
+    inputs = {"--vocab": 4, "--train-data": 3, "--val-data": 3, "--init-from": 4}
+    outputs = {"train --run-dir": 5, "split --train-output": 5, "vocab --output": 5}
+    for option, code in {
+        **{f"train {key}": code for key, code in inputs.items()},
+        **outputs,
+    }.items():
+        command = (*option.split(), TOO_LONG, "--force")
+        yield Case(f"{option}: a name too long", lambda root: None, command, code, "too long")
+    loop = PLACES["a link to itself"]
+    for command, code in {("train", "--vocab"): 4, ("vocab", "--output"): 5}.items():
+        name = f"{' '.join(command)}: a link to itself"
+        yield Case(name, loop, (*command, "hostile", "--force"), code, "hostile")
     for name in ("settings.json", "metrics.jsonl", LAST):
         code = 5 if name == "metrics.jsonl" else 4
         make = piped(Path("output") / name)
