@@ -120,6 +120,13 @@ class Writer:
             self._digest.update(data)
 
 
+def bears_mark(file: BinaryIO) -> bool:
+    """Whether the file ends as those written here do; so does an empty one, which holds nothing."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - len(_MARK)))
+    return file.read() in {_MARK, b""}
+
+
 def read_stored(file: BinaryIO, *, check: bool = True) -> Stored | None:
     """What the file holds, mapped; None where it is damaged or of another kind.
 
