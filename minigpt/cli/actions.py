@@ -67,7 +67,13 @@ def _attention(conversation: Conversation, console: "Console", argument: str) ->
         picture = Path(changed(chat, "attention", str(path_argument(argument))).attention)
     else:
         picture = _free(Path(chat.attention or "attention.png"))
-    draw_attention(conversation.session, answer, picture, force=conversation.force)
+    draw_attention(
+        conversation.session,
+        answer,
+        picture,
+        apart_from=conversation.settings.files,
+        force=conversation.force,
+    )
     console.remark(f"drew {picture}")
 
 

@@ -107,7 +107,7 @@ class _Encoding:
             return self._written(unnamed)
 
     def _place_is_ours(self) -> bool:
-        """Whether nothing stands at the place but, perhaps, what was kept there: no link, no pipe."""
+        """Whether nothing stands at the place but, perhaps, what was kept there."""
         try:
             if not stat.S_ISREG(self._place.lstat().st_mode):
                 return False

@@ -12,9 +12,9 @@ from minigpt.corpus.shuffle import Order
 from minigpt.corpus.split import make_leak_free, split_lines
 from minigpt.errors import DataError, SettingsError
 from minigpt.events import Report, ignore
-from minigpt.files import Status, atomic_path, check_output, output_error, same_file
+from minigpt.files import Status, atomic_path, check_distinct, check_output, output_error, same_file
 from minigpt.services.read import data_file
-from minigpt.settings import DataSettings, Settings
+from minigpt.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def split_data(settings: Settings, *, force: bool = False, report: Report = igno
         (9, 1, 'unchanged')
     """
     data, split = settings.data, settings.split
-    _check_distinct(data)
+    _check_distinct(settings)
     lines = find_lines(data_file(data.source, data), questions=split.leak_free, report=report)
     moved = 0
     try:
@@ -90,7 +90,10 @@ def split_data(settings: Settings, *, force: bool = False, report: Report = igno
     )
 
 
-def _check_distinct(data: DataSettings) -> None:
+def _check_distinct(settings: Settings) -> None:
+    data = settings.data
+    for part, option in {data.train: "--train-output", data.val: "--val-output"}.items():
+        check_distinct(part, settings.files, what="a part", option=option)
     names = {"source": data.source, "train": data.train, "val": data.val}
     for (first, path), (second, other) in combinations(names.items(), 2):
         if same_file(path, other):

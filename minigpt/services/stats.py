@@ -116,7 +116,8 @@ def show_stats(
     path = _default_file(data) if file is None else file
     plot = Path(stats.plot) if stats.plot else None
     if plot:
-        check_distinct(plot, [path, data.vocab], what="the picture", option="--plot")
+        inputs = [path, data.vocab, *settings.files]
+        check_distinct(plot, inputs, what="the picture", option="--plot")
     vocab = load_vocab(data.vocab)
     file_data = data_file(path, data)
     figures, scan = token_stats(

@@ -37,6 +37,7 @@ GOOD = f"{LINE}\n".encode()
 VOCAB = ("vocab", "hostile", "--output", "made.json")
 STATS = ("stats", "data.jsonl", "--vocab", "hostile")
 LOAD = ("eval", "val.jsonl", "--no-generate", "--checkpoint", "hostile")
+SETTINGS = "minigpt.toml"
 TOO_LONG = "n" * 300
 RESUME = ("train", "--resume", "--epochs", "3")
 
@@ -375,6 +376,7 @@ def resume_cases() -> Iterator[Case]:
         "moments that are NaN": lambda tensor: tensor * float("nan"),
     }.items():
         yield Case(f"resume: {name}", remoment(change), RESUME, 4, LAST)
+    yield Case("resume: data that is the run", data_in_run, RESUME, 2, "replace")
     yield Case("resume: no last", without_last, RESUME, 4, "nothing to resume")
     yield Case("resume: another vocabulary", other_vocabulary, RESUME, 4, "vocabulary")
     for name, data in {
@@ -407,6 +409,15 @@ def rewrite_last(
     found, (tensors, _) = load_checkpoint(path), load_training_state(path)
     moments = {name: change(tensor) for name, tensor in tensors.items()}
     save_checkpoint(path, found.build(), found.vocab, found.info, training=moments, state=state)
+
+
+def data_in_run(root: Path) -> None:
+    """Makes settings of a run that would have its best checkpoint made from the source anew."""
+    path = root / "output" / "settings.json"
+    found = json.loads(path.read_bytes())
+    found["settings"]["data"] |= {"train": f"output/{BEST}", "val": "nowhere"}
+    path.write_text(json.dumps(found))
+    (root / "output" / BEST).unlink()
 
 
 def without_last(root: Path) -> None:
@@ -545,6 +556,29 @@ def output_cases() -> Iterator[Case]:
             lambda root: (root / "output" / "metrics.jsonl").write_bytes(GOOD * 9),
             ("train", "--train-data", "output/metrics.jsonl"),
         ),
+        "the vocabulary over the settings": (nothing, ("vocab", data, "--output", SETTINGS)),
+        "a part over the settings": (nothing, ("split", data, "--val-output", SETTINGS)),
+        "a picture over the settings": (
+            linked(SETTINGS, "a.png"),
+            ("stats", data, "--plot", "a.png"),
+        ),
+        "an attention over the settings": (
+            linked(SETTINGS, "a.png"),
+            ("chat", "1 + 1 = ?", "--attention", "a.png"),
+        ),
+        "a report over the settings": (
+            linked(SETTINGS, "report.md"),
+            ("eval", "val.jsonl", "--no-generate", "--report", "report.md"),
+        ),
+        "a run over its settings": (
+            lambda root: (root / SETTINGS).rename(root / "output" / "settings.json"),
+            ("train", "--config", "output/settings.json"),
+        ),
+        "a run over the model it starts from": (nothing, ("train", "--init-from", "output")),
+        "a run over the checkpoint it starts from": (
+            linked(f"output/{BEST}"),
+            ("train", "--init-from", "hostile"),
+        ),
         "a run over its vocabulary": (
             nothing,
             ("train", "--vocab", "output/settings.json"),
@@ -556,7 +590,7 @@ def output_cases() -> Iterator[Case]:
             make,
             (*command, "--force"),
             2,
-            "replace" if "part" not in name else "one file",
+            "one file" if "a part" in name and "settings" not in name else "replace",
         )
 
 
