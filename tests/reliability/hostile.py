@@ -4,8 +4,10 @@
 JSON object: how many there were, and which were not answered as they should be.
 """
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import pickle
 import shutil
@@ -107,8 +109,10 @@ def data_cases() -> Iterator[Case]:
         "UTF-16BE": (LINE.encode("utf-16-be"), "looks like UTF-16BE"),
         "UTF-32": (LINE.encode("utf-32"), "looks like UTF-32"),
         "GB18030": ('{"question": "中国", "answer": "是"}'.encode("gb18030"), "GB18030"),
-        "gzip": (gzip.compress(GOOD), "not UTF-8"),
-        "zip": (zipped(GOOD), "hostile"),
+        "gzip": (gzip.compress(GOOD), "is compressed by gzip"),
+        "bzip2": (bz2.compress(GOOD), "is compressed by bzip2"),
+        "xz": (lzma.compress(GOOD), "is compressed by xz"),
+        "zip": (zipped(GOOD), "is compressed by zip"),
         "tar": (tarred(GOOD), "hostile"),
         "pickle": (pickle.dumps(Bomb()), "hostile"),
         "an array": (f"[{LINE}]".encode(), "one JSON array"),
@@ -118,7 +122,7 @@ def data_cases() -> Iterator[Case]:
         "NaN": (b"NaN", "not an object"),
         "a string": (b'"text"', "not an object"),
         "other fields": (b'{"q": "a", "a": "b"}', "its fields are"),
-        "lone CRs": (f"{LINE}\r{LINE}\r".encode(), "hostile"),
+        "lone CRs": (f"{LINE}\r{LINE}\r".encode(), "end in CR alone"),
         "an escape in a name": (b'{"\\u001b[2Jname": "a"}', "its fields are"),
         "nothing but a brace": (b"{", "not JSON"),
         "a comment": (b"// data\n", "not JSON"),
@@ -140,6 +144,8 @@ def data_cases() -> Iterator[Case]:
         "a list": (b'{"question": ["a"], "answer": "b"}', "not a string"),
         "an object": (b'{"question": {}, "answer": "b"}', "not a string"),
         "a blank": (b'{"question": " \\u3000", "answer": "b"}', "empty"),
+        "a key twice": (b'{"question": "a", "question": "c", "answer": "b"}', "a key twice"),
+        "GB18030": ('{"question": "中", "answer": "b"}'.encode("gb18030"), "not UTF-8 but GB18030"),
         "no answer": (b'{"question": "a"}', "missing"),
         "cut short": (b'{"question": "a", "ans', "not JSON"),
         "two objects": (f"{LINE}{LINE}".encode(), "not JSON"),
