@@ -40,6 +40,13 @@ SETTINGS, METRICS, CURVE, EVENTS = "settings.json", "metrics.jsonl", "loss.png",
 OWN = (SETTINGS, METRICS, CURVE, EVENTS)
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
 
+_COUNTS = ("epoch", "step")
+_LOSSES = ("train_loss", "val_loss", "val_loss_answer")
+_ACCURACIES = ("val_accuracy", "val_accuracy_answer")
+NUMBERS = {"step": (*_COUNTS, "loss"), "validation": (*_COUNTS, *_LOSSES, *_ACCURACIES)}
+"""What a line of metrics.jsonl says at least, by its kind."""
+MOST_SETTINGS, MOST_METRICS = 1 << 24, 1 << 30  # bytes
+
 
 class RunDirectory:
     """The files of one run; only one process at a time has it open."""
@@ -183,7 +190,7 @@ class RunDirectory:
             CheckpointError: They cannot be read.
         """
         path = self.path / SETTINGS
-        check_input(path, error=CheckpointError, what="the run's settings")
+        check_input(path, error=CheckpointError, what="the run's settings", most=MOST_SETTINGS)
         try:
             content = json.loads(path.read_bytes())
             settings = Settings.model_validate(content["settings"])
@@ -202,7 +209,7 @@ class RunDirectory:
         append_line(self.path / METRICS, json.dumps(values))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole lines of metrics.jsonl.
+        """All whole lines of metrics.jsonl; what else stands there is passed over.
 
         Raises:
             OutputError: It is no file, or cannot be read.
@@ -210,7 +217,7 @@ class RunDirectory:
         path = self.path / METRICS
         if not self._has(METRICS):
             return []
-        check_input(path, error=OutputError, what="the run's metrics")
+        check_input(path, error=OutputError, what="the run's metrics", most=MOST_METRICS)
         try:
             lines = path.read_bytes().splitlines()
         except OSError as error:
@@ -219,8 +226,9 @@ class RunDirectory:
         for line in lines:
             with contextlib.suppress(*_UNREADABLE):  # a kill can cut the last line
                 row = json.loads(line)
-                int(row["step"])
-                rows.append(row)
+                counts = all(type(row[name]) is int for name in _COUNTS)
+                if counts and all(_is_number(row[name]) for name in NUMBERS[row["kind"]]):
+                    rows.append(row)
         return rows
 
     def cut_metrics(self, step: int) -> None:
@@ -260,6 +268,10 @@ class RunDirectory:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**62)
 
 
 def machine(runtime: Runtime) -> dict[str, Any]:

@@ -315,7 +315,11 @@ def _by_epoch(run: RunDirectory) -> Iterator[EpochDone]:
             epoch=epoch,
             train_loss=row["train_loss"],
             val_loss_answer=row["val_loss_answer"],
-            perplexity=math.exp(row["val_loss_answer"]),
+            perplexity=_perplexity(row["val_loss_answer"]),
             accuracy=row["val_accuracy_answer"],
             exact_match=row.get("exact_match"),
         )
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(loss) if loss < 700 else math.inf

@@ -41,6 +41,7 @@ STATS = ("stats", "data.jsonl", "--vocab", "hostile")
 LOAD = ("eval", "val.jsonl", "--no-generate", "--checkpoint", "hostile")
 SETTINGS = "minigpt.toml"
 TOO_LONG = "n" * 300
+EVAL = ("eval", "val.jsonl", "--no-generate")
 RESUME = ("train", "--resume", "--epochs", "3")
 
 
@@ -70,12 +71,12 @@ class Bomb:
         return (Path.touch, (Path("pwned"),))
 
 
-def hollow(size: int, begin: bytes = b"") -> Callable[[Path], object]:
+def hollow(size: int, begin: bytes = b"", *, name: str = "hostile") -> Callable[[Path], object]:
     """Makes a file of that many bytes, all but the first of them NUL, that takes no disk."""
 
     def make(root: Path) -> None:
-        (root / "hostile").write_bytes(begin)
-        os.truncate(root / "hostile", size)
+        (root / name).write_bytes(begin)
+        os.truncate(root / name, size)
 
     return make
 
@@ -389,9 +390,24 @@ def resume_cases() -> Iterator[Case]:
         "noise": bytes(range(256)),
         "deep": b"[" * 99_999,
         "numbers": b"7\n8\n",
+        "validations of nothing": b'{"kind": "validation", "step": 1}\n' * 3,
+        "a loss beyond e": json.dumps(validation(val_loss_answer=1e300)).encode() + b"\n",
+        "losses of text": json.dumps(validation(train_loss="\x1b[2J")).encode() + b"\n",
     }.items():
         make = writing(Path("output") / "metrics.jsonl", data)
         yield Case(f"metrics: {name}", make, RESUME, 0, "resuming")
+        yield Case(f"metrics beside a model: {name}", make, EVAL, 0, "")
+    for name in ("settings.json", "metrics.jsonl"):
+        make = hollow(2**40, name=f"output/{name}")
+        code = 4 if name == "settings.json" else 5
+        yield Case(f"{name}: a terabyte", make, RESUME, code, "at most")
+
+
+def validation(**changes: Any) -> dict[str, Any]:
+    """A line of metrics.jsonl, with some of it changed."""
+    losses = dict.fromkeys(("train_loss", "val_loss", "val_loss_answer"), 1.5)
+    accuracies = dict.fromkeys(("val_accuracy", "val_accuracy_answer"), 0.5)
+    return {"kind": "validation", "epoch": 1, "step": 1, **losses, **accuracies, **changes}
 
 
 def writing(path: Path, data: bytes) -> Callable[[Path], object]:
