@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._writer: SummaryWriter | None = None
+        self._excepthook = threading.excepthook
 
     @property
     def best(self) -> Path:
@@ -242,6 +244,7 @@ class RunDirectory:
 
         Raises:
             SettingsError: It is wished for and the extra is not installed.
+            OutputError: Its directory cannot be made.
         """
         if wish == "off":
             return
@@ -254,20 +257,37 @@ class RunDirectory:
         from torch.utils.tensorboard import SummaryWriter
 
         directory = str(self.path / EVENTS)
-        self._writer = SummaryWriter(directory, purge_step=step + 1 if step else None)
+        threading.excepthook = self._unless_tensorboards
+        try:
+            self._writer = SummaryWriter(directory, purge_step=step + 1 if step else None)
+        except OSError as error:
+            raise output_error(self.path / EVENTS, error) from error
+
+    def _unless_tensorboards(self, failed: threading.ExceptHookArgs) -> None:
+        """Keep quiet about what its thread met: whoever writes the next event is told."""
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            self._excepthook(failed)
 
     def add_scalars(self, values: dict[str, float], *, step: int) -> None:
         """Show these values in TensorBoard, if it is open."""
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
             self._writer.flush()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            logger.warning("%s: no more events for TensorBoard: %s", self.path / EVENTS, reason)
+            self.close()
 
     def close(self) -> None:
         """Close TensorBoard's file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(OSError):  # its thread failed, and says so once more
+                writer.close()
+            threading.excepthook = self._excepthook
 
 
 def _is_number(value: object) -> bool:
