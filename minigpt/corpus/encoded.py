@@ -73,9 +73,9 @@ class _Encoding:
             stored = self._read()
             if stored is None or not self._is_of_the_data(stored.facts["source"]):
                 return None
-            rows = [BadRow(number, b"", reason) for number, reason in stored.facts["bad"]]
-            by_reason = dict(stored.facts["by_reason"])
-        except (OSError, KeyError, TypeError, ValueError):
+            rows = [BadRow(int(number), b"", str(reason)) for number, reason in stored.facts["bad"]]
+            by_reason = {str(key): int(count) for key, count in stored.facts["by_reason"].items()}
+        except (OSError, AttributeError, LookupError, TypeError, ValueError):
             return None
         left_out = LeftOut(self._data.path, self._report)
         left_out.add(rows, by_reason)
@@ -128,7 +128,9 @@ class _Encoding:
         if not self._place_is_ours():
             return None
         with self._place.open("rb") as file:
-            stored = read_stored(file, check=check)
+            stored = read_stored(
+                file, check=check, vocab_size=self._vocab.size, max_length=self._max_length
+            )
         return stored if stored is not None and stored.facts["key"] == self._key else None
 
     def _is_of_the_data(self, source: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.corpus.encoded import encode_file
 from minigpt.corpus.vocab import Vocab, load_vocab
-from minigpt.errors import DataError
+from minigpt.errors import DataError, VocabError
 from minigpt.events import Note, Report, Warned, ignore
 from minigpt.files import is_there
 from minigpt.services.read import data_file
@@ -70,9 +70,14 @@ def read_training_data(settings: Settings, report: Report) -> TrainingData:
 
     Raises:
         DataError: A file cannot be read, or no pair of it fits `max_length`.
-        VocabError: The vocabulary cannot be read.
+        VocabError: The vocabulary cannot be read, or is empty.
     """
     vocab = load_vocab(settings.data.vocab)
+    if not vocab.characters:
+        raise VocabError(
+            f"{settings.data.vocab}: holds no character",
+            hint="build it again: minigpt vocab --force",
+        )
     train_set = _read(settings.data.train, settings, vocab, report)
     val_set = _read(settings.data.val, settings, vocab, report)
     return TrainingData(vocab, train_set, val_set)

@@ -1,9 +1,11 @@
 import errno
+import hashlib
 import json
 import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from minigpt.corpus.dataset import TokenizedDataset, tokenize
 from minigpt.corpus.encoded import encode_file
 from minigpt.corpus.qa import QAPair, read_file
 from minigpt.corpus.scan import DataFile
+from minigpt.corpus.soundness import HASHED
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import SPECIAL_TOKENS, Vocab, build_vocab
 from minigpt.errors import DataError
@@ -259,6 +262,71 @@ def test_what_is_damaged_is_built_anew(data: DataFile, kind: str) -> None:
     with kept_beside(data).open("rb") as file:
         found = store.read_stored(file)
         assert found is None or kind == "no facts"
+    assert contents(encode_file(data, VOCAB)) == expected
+    assert kept_beside(data).read_bytes() == whole
+
+
+def forged(content: bytes, name: str, place: int, value: int) -> bytes:
+    """The file with one number of an array changed, and a hash that fits."""
+    end = content.rindex(b'{"arrays"')
+    told = json.loads(content[end:-16])
+    body = bytearray(content[:end])
+    arrays = {
+        key: np.frombuffer(
+            body, each["type"], count=each["bytes"] // int(each["type"][2:]), offset=each["start"]
+        )
+        for key, each in told["arrays"].items()
+    }
+    arrays[name][place] = value
+    digest = hashlib.sha256(b"".join(arrays[key].tobytes() for key in HASHED))
+    text = json.dumps(told | {"sha256": digest.hexdigest()}).encode()
+    return bytes(body) + text + len(text).to_bytes(8, "little") + content[-8:]
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        *(("ids", 5, 60_000), ("ids", 0, VOCAB.size)),
+        *(("offsets", 0, 3), ("offsets", 5, 2**40), ("offsets", 5, -7), ("offsets", 5, 1)),
+        *(("offsets", -1, 2**40), ("offsets", 1, 2**63 - 1)),
+        *(("prompt_lengths", 3, -(2**31)), ("prompt_lengths", 3, 2**31 - 1)),
+        *(("prompt_lengths", 3, 1), ("kept", 3, 2**40), ("kept", 3, -1), ("kept", 3, 1)),
+    ],
+)
+def test_what_is_forged_is_built_anew(data: DataFile, name: str, place: int, value: int) -> None:
+    expected = contents(encode_file(data, VOCAB))
+    whole = kept_beside(data).read_bytes()
+    kept_beside(data).write_bytes(forged(whole, name, place, value))
+    assert contents(encode_file(data, VOCAB)) == expected
+    assert kept_beside(data).read_bytes() == whole
+
+
+def test_what_is_kept_for_longer_pairs_is_not_taken(data: DataFile) -> None:
+    encode_file(data, VOCAB)
+    with kept_beside(data).open("rb") as file:
+        assert store.read_stored(file, max_length=99) is not None
+        assert store.read_stored(file, max_length=5) is None
+        assert store.read_stored(file, vocab_size=5) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"source": {"seen": [], "sha256": ""}}, {"source": 7}, {"bad": [[1]]}, {"bad": 7}),
+        *({"by_reason": {"not JSON": "x"}}, {"by_reason": []}, {"bad": [["x", "y"]]}),
+    ],
+)
+def test_facts_that_make_no_sense_are_as_good_as_none(
+    data: DataFile, change: dict[str, Any]
+) -> None:
+    expected = contents(encode_file(data, VOCAB))
+    whole = kept_beside(data).read_bytes()
+    end = whole.rindex(b'{"arrays"')
+    told = json.loads(whole[end:-16])
+    told["facts"] |= change
+    text = json.dumps(told).encode()
+    forged = whole[:end] + text + len(text).to_bytes(8, "little") + whole[-8:]
+    kept_beside(data).write_bytes(forged)
     assert contents(encode_file(data, VOCAB)) == expected
     assert kept_beside(data).read_bytes() == whole
 

@@ -200,6 +200,8 @@ def vocabulary_cases() -> Iterator[Case]:
     }
     for name, data in contents.items():
         yield Case(f"vocabulary: {name}", content(data), STATS, 4, "hostile: not a vocabulary")
+    train = ("train", "--vocab", "hostile", "--force")
+    yield Case("vocabulary: no character", content(tables(special)), train, 4, "no character")
     yield Case("vocabulary: a terabyte", hollow(2**40), STATS, 4, "at most")
 
 
