@@ -48,7 +48,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     descriptor = -1
     try:
         make_directory(target.parent)
-        if target.exists() and not target.is_file():
+        if os.path.lexists(target) and not target.is_file():  # a link here leads to itself
             raise OutputError(f"{path}: is not a regular file", hint="name another output file")
         remove_unfinished(target)
         before_step("create", target)
@@ -201,6 +201,17 @@ def check_output(path: Path, data: bytes | Path, *, force: bool = False) -> Stat
             hint="give --force to replace it, or name another output file",
         )
     return "written"
+
+
+def is_there(path: Path) -> bool:
+    """Whether something stands at `path`, or may: where looking fails, opening it says why."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def same_file(first: Path, second: Path) -> bool:

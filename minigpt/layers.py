@@ -64,6 +64,7 @@ def load_settings(
     except ValidationError as error:
         raise _explain(error, origins) from error
     settings._origins.update(origins)
+    settings._file = config
     return settings
 
 

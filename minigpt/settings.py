@@ -309,6 +309,7 @@ class Settings(Section):
     runtime: RuntimeSettings = RuntimeSettings()
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _pairs_fit_the_model(self) -> Self:
@@ -318,6 +319,11 @@ class Settings(Section):
                 f"model.block_size {self.model.block_size}"
             )
         return self
+
+    @property
+    def files(self) -> list[Path]:
+        """The settings file that was read, if there was one: no output may take its place."""
+        return [self._file] if self._file else []
 
     def origin(self, table: str, key: str) -> str:
         """The layer that set `table.key`: option, environment, a TOML file's name, or default."""

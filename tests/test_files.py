@@ -11,6 +11,7 @@ from minigpt.files import (
     check_input,
     check_output,
     holds_other,
+    is_there,
     same_file,
     write_file,
 )
@@ -172,6 +173,13 @@ def test_replaced_file_keeps_its_permissions(path: Path) -> None:
     path.chmod(0o640)
     write_file(path, b"after", force=True)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_what_cannot_be_looked_up_is_there_for_its_reader_to_refuse(path: Path) -> None:
+    assert is_there(path)
+    assert not is_there(path.with_name("missing"))
+    assert not is_there(path / "below a file")
+    assert is_there(path.with_name("n" * 300))
 
 
 def test_same_file_sees_through_links_and_dots(path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the commands of a conversation do, questions aside."""
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,14 +67,20 @@ def _attention(conversation: Conversation, console: "Console", argument: str) ->
         picture = Path(changed(chat, "attention", str(path_argument(argument))).attention)
     else:
         picture = _free(Path(chat.attention or "attention.png"))
-    draw_attention(conversation.session, answer, picture, force=conversation.force)
+    draw_attention(
+        conversation.session,
+        answer,
+        picture,
+        apart_from=conversation.settings.files,
+        force=conversation.force,
+    )
     console.remark(f"drew {picture}")
 
 
 def _free(picture: Path) -> Path:
     """A name like that one which nothing has yet."""
     numbered = (picture.with_stem(f"{picture.stem}-{number}") for number in itertools.count(2))
-    return next(path for path in itertools.chain([picture], numbered) if not path.exists())
+    return next(path for path in itertools.chain([picture], numbered) if not os.path.lexists(path))
 
 
 def _save(conversation: Conversation, console: "Console", argument: str) -> None:

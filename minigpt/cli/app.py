@@ -248,7 +248,7 @@ def chat(
 
     session = ChatSession.open(settings, report=console.report)
     if question is not None:
-        ask.answer_one(session, console, question, force=force)
+        ask.answer_one(session, console, question, force=force, apart_from=settings.files)
         return
     form = lines.form_of(console, settings.data, jsonl=jsonl)
     lines.answer_lines(session, console, sys.stdin.buffer, form=form, settings=settings.chat)

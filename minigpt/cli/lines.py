@@ -53,7 +53,7 @@ def answer_lines(
     """Answer each line of stdin with one line of stdout, as soon as it can be read.
 
     Raises:
-        DataError: A line is too long, or not in the encoding that the form expects.
+        DataError: The form is text, and a line is too long, or not in its encoding.
     """
     remarks = Remarks(console)
     for arrived in _arriving(stdin):
@@ -85,6 +85,8 @@ class TextLines:
 
     def read(self, number: int, raw: bytes) -> Line:
         """The line is the question."""
+        if len(raw) > LONGEST_LINE:
+            raise DataError(f"stdin:{number}: a line is longer than 1 MiB")
         text = _decode(raw, number, self.encoding)
         return Line(text if text.strip() else "", {"question": text})
 
@@ -182,16 +184,21 @@ def _fields(raw: bytes) -> dict[str, Any] | None:
 
 
 def _arriving(stdin: BinaryIO) -> Iterator[list[tuple[int, bytes]]]:
-    """The numbered lines that can be read without waiting, again and again until the end."""
+    """The numbered lines that can be read without waiting, again and again until the end.
+
+    A line over the limit comes at once, cut, still over the limit; its rest is never held.
+    """
     read = getattr(stdin, "read1", stdin.read)
-    pending, count = b"", 0
+    pending, count, is_cut = b"", 0, False
     while True:
         chunk: bytes = read(1 << 16)
         *lines, pending = (pending + chunk).split(b"\n")
-        if not chunk and pending:
-            lines, pending = [pending], b""
-        if any(len(line) > LONGEST_LINE for line in [*lines, pending]):
-            raise DataError(f"stdin:{count + 1}: a line is longer than 1 MiB")
+        if is_cut:  # the line over the limit has been given, without its rest
+            is_cut = not lines
+            lines, pending = lines[1:], b"" if is_cut else pending
+        if pending and (not chunk or len(pending) > LONGEST_LINE):
+            is_cut = bool(chunk)
+            lines, pending = [*lines, pending], b""
         if lines:
             yield [(count + n, line.removesuffix(b"\r")) for n, line in enumerate(lines, start=1)]
             count += len(lines)

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import shlex
 from pathlib import Path
 
 from minigpt.errors import DataError
@@ -13,6 +14,13 @@ _MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
+_PACKED = {  # how a file begins: by what it was made, and what undoes that
+    b"\x1f\x8b": ("gzip", "gzip -dc <"),
+    b"BZh": ("bzip2", "bzip2 -dc <"),
+    b"\xfd7zXZ\0": ("xz", "xz -dc <"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc <"),
+    b"PK\x03\x04": ("zip", "unzip -p"),
+}
 
 
 def explain_no_pair(
@@ -29,16 +37,29 @@ def explain_no_pair(
     example = f'each line is one object such as {{"{keys[0]}": "…", "{keys[1]}": "…"}}'
     if first is None:
         return DataError(f"{path}: no valid pair: the file is empty", hint=example)
+    name = shlex.quote(str(path))
+    for mark, (packer, unpack) in _PACKED.items():
+        if first.line == 1 and raw.startswith(mark):
+            return DataError(
+                f"{path}: is compressed by {packer}",
+                hint=f"unpack it: {unpack} {name} > lines.jsonl",
+            )
     encoding = foreign_encoding(raw)
     if encoding:
         return DataError(
             f"{path}: looks like {encoding}, expected UTF-8",
-            hint=f"convert it: iconv -f {encoding} -t UTF-8 {path} > utf8.jsonl",
+            hint=f"convert it: iconv -f {encoding} -t UTF-8 {name} > utf8.jsonl",
         )
     if raw.lstrip().startswith(b"["):
         return DataError(
             f"{path}: is one JSON array, expected one object a line",
-            hint=f"rewrite it: jq -c '.[]' {path} > lines.jsonl",
+            hint=f"rewrite it: jq -c '.[]' {name} > lines.jsonl",
+        )
+    begin, separator, _ = raw.partition(b"\r")
+    if separator and _is_json(begin, "utf-8"):
+        return DataError(
+            f"{path}: its lines end in CR alone, expected LF or CRLF",
+            hint=f"rewrite it: tr '\\r' '\\n' < {name} > lines.jsonl",
         )
     found = _field_names(raw)
     if first.reason.endswith("missing") and found:
@@ -61,7 +82,12 @@ def foreign_encoding(raw: bytes) -> str:
         return "UTF-16LE"
     if raw[:1] == b"\0" and raw[1:2]:
         return "UTF-16BE"
-    return "" if _is_json(raw, "utf-8") or not _is_json(raw, "gb18030") else "GB18030"
+    return "GB18030" if is_gb18030(raw) else ""
+
+
+def is_gb18030(raw: bytes) -> bool:
+    """Whether a line is JSON in GB18030, and not in UTF-8."""
+    return _is_json(raw, "gb18030") and not _is_json(raw, "utf-8")
 
 
 def _is_json(raw: bytes, encoding: str) -> bool:

@@ -2,7 +2,7 @@
 
 The file beside the data, `NAME.cache`, belongs to the data's content, the vocabulary, the names of
 the fields and the maximum length; when one of them is another, or the file is damaged, it is built
-anew. Nothing is lost when it is deleted.
+anew. Nothing is lost when it is deleted. A file of that name that is something else stays as it is.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.corpus.left_out import BadRow, LeftOut
 from minigpt.corpus.qa import open_data
 from minigpt.corpus.scan import DataFile, Scan, has_changed
-from minigpt.corpus.store import Stored, Writer, read_stored
+from minigpt.corpus.store import Stored, Writer, bears_mark, read_stored
 from minigpt.corpus.vocab import Vocab
 from minigpt.errors import OutputError
 from minigpt.events import Report, ignore
@@ -72,9 +73,9 @@ class _Encoding:
             stored = self._read()
             if stored is None or not self._is_of_the_data(stored.facts["source"]):
                 return None
-            rows = [BadRow(number, b"", reason) for number, reason in stored.facts["bad"]]
-            by_reason = dict(stored.facts["by_reason"])
-        except (OSError, KeyError, TypeError, ValueError):
+            rows = [BadRow(int(number), b"", str(reason)) for number, reason in stored.facts["bad"]]
+            by_reason = {str(key): int(count) for key, count in stored.facts["by_reason"].items()}
+        except (OSError, AttributeError, LookupError, TypeError, ValueError):
             return None
         left_out = LeftOut(self._data.path, self._report)
         left_out.add(rows, by_reason)
@@ -86,6 +87,10 @@ class _Encoding:
         """Encode the file now; keep it beside the data if that can be written."""
         if not keep:
             return self._written(io.BytesIO())
+        if not self._place_is_ours():
+            logger.warning("%s: not minigpt's, so it stays, and nothing is kept there", self._place)
+            with tempfile.TemporaryFile() as unnamed:
+                return self._written(unnamed)
         try:
             with atomic_path(self._place) as temporary:
                 looked_at = time.time_ns()
@@ -101,6 +106,18 @@ class _Encoding:
         with tempfile.TemporaryFile() as unnamed:
             return self._written(unnamed)
 
+    def _place_is_ours(self) -> bool:
+        """Whether nothing stands at the place but, perhaps, what was kept there."""
+        try:
+            if not stat.S_ISREG(self._place.lstat().st_mode):
+                return False
+            with self._place.open("rb") as file:
+                return bears_mark(file)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
     def _written(self, file: BinaryIO) -> Stored:
         self._write(file)
         stored = read_stored(file, check=False)
@@ -108,8 +125,12 @@ class _Encoding:
         return stored
 
     def _read(self, *, check: bool = True) -> Stored | None:
+        if not self._place_is_ours():
+            return None
         with self._place.open("rb") as file:
-            stored = read_stored(file, check=check)
+            stored = read_stored(
+                file, check=check, vocab_size=self._vocab.size, max_length=self._max_length
+            )
         return stored if stored is not None and stored.facts["key"] == self._key else None
 
     def _is_of_the_data(self, source: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from minigpt.corpus.diagnosis import is_gb18030
 from minigpt.corpus.left_out import BadRow, LeftOut
 from minigpt.errors import DataError
 from minigpt.events import Report, ignore
@@ -16,8 +17,21 @@ MAX_LINE_BYTES = 1 << 20
 
 BOM = b"\xef\xbb\xbf"
 MOST_READ = len(BOM) + MAX_LINE_BYTES + len(b"\r\n")  # of a line
+
+
+class _RepeatedKeyError(ValueError):
+    """An object says two things under one key."""
+
+
+def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(fields)
+    if len(found) != len(fields):
+        raise _RepeatedKeyError
+    return found
+
+
 # int() refuses numbers of more than 4,300 digits; no number is ever used here, so any type will do.
-_DECODER = json.JSONDecoder(parse_int=float)
+_DECODER = json.JSONDecoder(parse_int=float, object_pairs_hook=_object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +178,9 @@ def parse_fields(raw: bytes, *, question_key: str, answer_key: str) -> dict[str,
     try:
         fields = _decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
-        return "not UTF-8"
+        return "not UTF-8 but GB18030" if is_gb18030(raw) else "not UTF-8"
+    except _RepeatedKeyError:
+        return "a key twice"
     except RecursionError:
         return "nested too deeply"
     except ValueError:

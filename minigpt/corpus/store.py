@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigpt.corpus.dataset import TokenizedDataset
+from minigpt.corpus.soundness import HASHED, is_sound
 from minigpt.corpus.takings import Arrays
 
 _MARK = b"minigpt1"
@@ -34,7 +35,6 @@ _TYPES = {
     "prompt_lengths": ("<i4",),
     "kept": ("<i8",),
 }
-_HASHED = ("ids", "offsets", "prompt_lengths")  # as `TokenizedDataset.sha256` says
 
 
 @dataclass(frozen=True)
@@ -116,22 +116,34 @@ class Writer:
         written = self._file.write(data)
         known["bytes"] += written
         self._place += written
-        if name in _HASHED:
+        if name in HASHED:
             self._digest.update(data)
 
 
-def read_stored(file: BinaryIO, *, check: bool = True) -> Stored | None:
+def bears_mark(file: BinaryIO) -> bool:
+    """Whether the file ends as those written here do; so does an empty one, which holds nothing."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - len(_MARK)))
+    return file.read() in {_MARK, b""}
+
+
+def read_stored(
+    file: BinaryIO, *, check: bool = True, vocab_size: int = 1 << 32, max_length: int = 0
+) -> Stored | None:
     """What the file holds, mapped; None where it is damaged or of another kind.
 
     Args:
         file: Open for reading.
-        check: Read it through to see that its content is what was written.
+        check: Read it through to see that its content is what was written, and makes sense.
+        vocab_size: All ids are less, which is checked as well.
+        max_length: Most tokens of a pair; 0 is any number.
     """
     try:
         content = _read_content(file)
         if any(content["arrays"][name]["type"] not in _TYPES[name] for name in _TYPES):
             return None
-        if check and _digest(file, content["arrays"]) != content["sha256"]:
+        fits = {"vocab_size": vocab_size, "max_length": max_length}
+        if check and not is_sound(file, content, **fits):
             return None
         stored = _map(file, content)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -148,18 +160,6 @@ def _read_content(file: BinaryIO) -> dict[str, Any]:
     file.seek(room - length)
     content: dict[str, Any] = json.loads(file.read(length))
     return content
-
-
-def _digest(file: BinaryIO, arrays: Mapping[str, Any]) -> str:
-    """The hash of what counts, read and not mapped: a mapped page stays in memory."""
-    digest = hashlib.sha256()
-    for name in _HASHED:
-        file.seek(arrays[name]["start"])
-        left = arrays[name]["bytes"]
-        while left and (data := file.read(min(left, _CHUNK))):
-            digest.update(data)
-            left -= len(data)
-    return digest.hexdigest()
 
 
 def _map(file: BinaryIO, content: Mapping[str, Any]) -> Stored:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from minigpt.errors import CheckpointError
-from minigpt.files import check_input
+from minigpt.files import check_input, is_there
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 TRAIN_HINT = "train a model with `minigpt train`, or name a checkpoint with --checkpoint"
@@ -17,7 +17,7 @@ def resolve_checkpoint(path: Path) -> Path:
         CheckpointError: There is none.
     """
     if os.path.isdir(path):  # unlike Path.is_dir, False for a path that cannot be looked up
-        if not (path / BEST).exists():
+        if not is_there(path / BEST):
             raise _without_best(path)
         path = path / BEST
     check_input(path, error=CheckpointError, what="the checkpoint", hint=TRAIN_HINT)
@@ -26,7 +26,7 @@ def resolve_checkpoint(path: Path) -> Path:
 
 def _without_best(directory: Path) -> CheckpointError:
     last = directory / LAST
-    if last.exists():
+    if is_there(last):
         return CheckpointError(
             f"{directory}: no {BEST} there, the run has not been validated yet",
             hint=f"continue it with `minigpt train --resume`, or give --checkpoint {last}",

@@ -1,6 +1,7 @@
 """Where a model looked when it chose each character of an answer, as numbers and as a picture."""
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,12 @@ def check_drawing() -> None:
 
 
 def draw_attention(
-    session: ChatSession, answer: Answer, path: Path, *, force: bool = False
+    session: ChatSession,
+    answer: Answer,
+    path: Path,
+    *,
+    apart_from: Sequence[Path] = (),
+    force: bool = False,
 ) -> Status:
     """Draw the attention behind an answer: its mean, then every layer and head.
 
@@ -103,15 +109,16 @@ def draw_attention(
         session: The model that gave the answer.
         answer: Its text is not empty.
         path: A .png, .svg or .pdf.
+        apart_from: Files whose place it may not take, besides the checkpoint.
         force: Whether the picture may take the place of another file.
 
     Raises:
         OutputError: The file holds something else and `force` is not given, or cannot be written.
         SettingsError: Matplotlib is not installed, no font here has the characters, or the
-            picture would replace the checkpoint.
+            picture would replace one of those files.
     """
     check_drawing()
-    check_distinct(path, [session.path], what="the picture", option="--attention")
+    check_distinct(path, [session.path, *apart_from], what="the picture", option="--attention")
     attention = attention_of(session, answer)
     picture = draw_grid(
         attention.weights.numpy(),

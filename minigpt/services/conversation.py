@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.errors import OutputError
-from minigpt.files import check_input, output_error, write_file
+from minigpt.files import check_input, is_there, output_error, write_file
 from minigpt.services.chat import Answer
 from minigpt.settings import DataSettings
 
@@ -68,7 +68,7 @@ def _line(answer: Answer, data: DataSettings) -> str:
 
 def _read(path: Path) -> bytes:
     """What the file holds, if it is JSONL; nothing where there is none."""
-    if not path.exists():
+    if not is_there(path):
         return b""
     try:
         check_input(path, error=OutputError, what="the data file", hint=HINT)

@@ -97,6 +97,7 @@ def _check_report(settings: Settings, data: Path, *, force: bool) -> None:
     report = Path(settings.eval.report)
     models = [settings.eval.checkpoint, Path(settings.eval.compare or settings.eval.checkpoint)]
     inputs = [data, settings.data.train, *models, *(model / BEST for model in models)]
+    inputs += settings.files
     check_distinct(report, inputs, what="the report", option="--report")
     check_output(report, b"", force=force)
 

@@ -13,6 +13,7 @@ from minigpt.errors import DataError
 from minigpt.evaluation.encoded import Encoded, draw_numbers, encode
 from minigpt.evaluation.memory import Memory
 from minigpt.events import Note, Report, Warned
+from minigpt.files import is_there
 from minigpt.model.checkpoint import Checkpoint
 from minigpt.services.read import data_file, read_data
 from minigpt.services.run_directory import RunDirectory
@@ -102,7 +103,7 @@ def read_memory(data: DataSettings, checkpoint: Checkpoint, report: Report) -> M
 
 def _why_unknown(data: DataSettings, checkpoint: Checkpoint) -> Memory | str:
     """The memory, or why there is none."""
-    if not data.train.exists():
+    if not is_there(data.train):
         return f"{data.train} is not there"
     try:
         file = DataFile(data.train, data.question_key, data.answer_key)

@@ -8,8 +8,9 @@ import numpy as np
 from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.corpus.encoded import encode_file
 from minigpt.corpus.vocab import Vocab, load_vocab
-from minigpt.errors import DataError
+from minigpt.errors import DataError, VocabError
 from minigpt.events import Note, Report, Warned, ignore
+from minigpt.files import is_there
 from minigpt.services.read import data_file
 from minigpt.services.split import split_data
 from minigpt.services.vocab import build_vocabulary
@@ -33,8 +34,8 @@ def build_missing(settings: Settings, report: Report) -> None:
         DataError: Something is missing and there is no source to build it from.
     """
     data = settings.data
-    parts = [path for path in (data.train, data.val) if not path.exists()]
-    if data.vocab.exists() and not parts:
+    parts = [path for path in (data.train, data.val) if not is_there(path)]
+    if is_there(data.vocab) and not parts:
         return
     if len(parts) == 1:
         other = data.val if parts[0] == data.train else data.train
@@ -42,7 +43,7 @@ def build_missing(settings: Settings, report: Report) -> None:
             f"{parts[0]}: missing, and {other} is there",
             hint="name it with --train-data or --val-data, or cut both with `minigpt split`",
         )
-    if not data.source.exists():
+    if not is_there(data.source):
         missing = parts[0] if parts else data.vocab
         raise DataError(
             f"{missing}: missing, and so is {data.source} to build it from",
@@ -50,7 +51,7 @@ def build_missing(settings: Settings, report: Report) -> None:
             "minigpt split FILE",
         )
     told = False
-    if not data.vocab.exists():
+    if not is_there(data.vocab):
         built = build_vocabulary(settings, report=report)
         told = True  # the source's bad lines are not told twice
         report(Note(f"built {built.path}: {built.size:,} tokens, from {data.source}"))
@@ -69,9 +70,14 @@ def read_training_data(settings: Settings, report: Report) -> TrainingData:
 
     Raises:
         DataError: A file cannot be read, or no pair of it fits `max_length`.
-        VocabError: The vocabulary cannot be read.
+        VocabError: The vocabulary cannot be read, or is empty.
     """
     vocab = load_vocab(settings.data.vocab)
+    if not vocab.characters:
+        raise VocabError(
+            f"{settings.data.vocab}: holds no character",
+            hint="build it again: minigpt vocab --force",
+        )
     train_set = _read(settings.data.train, settings, vocab, report)
     val_set = _read(settings.data.val, settings, vocab, report)
     return TrainingData(vocab, train_set, val_set)

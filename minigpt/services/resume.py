@@ -55,6 +55,7 @@ def resumed_settings(now: Settings, then: Settings, report: Report) -> Settings:
                 )
     settings = Settings.model_validate(merged)
     settings._origins.update(origins)
+    settings._file = now._file
     return settings
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,13 @@ SETTINGS, METRICS, CURVE, EVENTS = "settings.json", "metrics.jsonl", "loss.png",
 OWN = (SETTINGS, METRICS, CURVE, EVENTS)
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
 
+_COUNTS = ("epoch", "step")
+_LOSSES = ("train_loss", "val_loss", "val_loss_answer")
+_ACCURACIES = ("val_accuracy", "val_accuracy_answer")
+NUMBERS = {"step": (*_COUNTS, "loss"), "validation": (*_COUNTS, *_LOSSES, *_ACCURACIES)}
+"""What a line of metrics.jsonl says at least, by its kind."""
+MOST_SETTINGS, MOST_METRICS = 1 << 24, 1 << 30  # bytes
+
 
 class RunDirectory:
     """The files of one run; only one process at a time has it open."""
@@ -47,6 +55,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._writer: SummaryWriter | None = None
+        self._excepthook = threading.excepthook
 
     @property
     def best(self) -> Path:
@@ -60,7 +69,16 @@ class RunDirectory:
 
     def holds_a_run(self) -> bool:
         """Whether there is a checkpoint in it that could be lost."""
-        return self.best.exists() or self.last.exists()
+        return self._has(BEST) or self._has(LAST)
+
+    def _has(self, name: str) -> bool:
+        try:
+            (self.path / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        return True
 
     def check(self, *, resume: bool, force: bool) -> None:
         """Refuse a start that would lose an earlier run, or has nothing to go on from.
@@ -70,14 +88,14 @@ class RunDirectory:
                 and neither `resume` nor `force` is given.
             CheckpointError: There is nothing to resume.
         """
-        if resume and not self.last.exists():
+        if resume and not self._has(LAST):
             raise CheckpointError(
                 f"{self.path}: nothing to resume, there is no {LAST}",
                 hint="start anew with --force; its best.safetensors can be used as it is"
-                if self.best.exists()
+                if self._has(BEST)
                 else "start a run with `minigpt train`, or name its directory with --run-dir",
             )
-        continues = "--resume continues it, " if self.last.exists() else ""
+        continues = "--resume continues it, " if self._has(LAST) else ""
         if self.holds_a_run() and not resume and not force:
             raise OutputError(
                 f"{self.path}: already holds a run",
@@ -107,7 +125,7 @@ class RunDirectory:
         with contextlib.suppress(CheckpointError):
             self.read_settings()
             return []
-        return [name for name in OWN if (self.path / name).exists()]
+        return [name for name in OWN if self._has(name)]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -174,7 +192,7 @@ class RunDirectory:
             CheckpointError: They cannot be read.
         """
         path = self.path / SETTINGS
-        check_input(path, error=CheckpointError, what="the run's settings")
+        check_input(path, error=CheckpointError, what="the run's settings", most=MOST_SETTINGS)
         try:
             content = json.loads(path.read_bytes())
             settings = Settings.model_validate(content["settings"])
@@ -193,15 +211,15 @@ class RunDirectory:
         append_line(self.path / METRICS, json.dumps(values))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole lines of metrics.jsonl.
+        """All whole lines of metrics.jsonl; what else stands there is passed over.
 
         Raises:
             OutputError: It is no file, or cannot be read.
         """
         path = self.path / METRICS
-        if not path.exists():
+        if not self._has(METRICS):
             return []
-        check_input(path, error=OutputError, what="the run's metrics")
+        check_input(path, error=OutputError, what="the run's metrics", most=MOST_METRICS)
         try:
             lines = path.read_bytes().splitlines()
         except OSError as error:
@@ -210,8 +228,9 @@ class RunDirectory:
         for line in lines:
             with contextlib.suppress(*_UNREADABLE):  # a kill can cut the last line
                 row = json.loads(line)
-                int(row["step"])
-                rows.append(row)
+                counts = all(type(row[name]) is int for name in _COUNTS)
+                if counts and all(_is_number(row[name]) for name in NUMBERS[row["kind"]]):
+                    rows.append(row)
         return rows
 
     def cut_metrics(self, step: int) -> None:
@@ -225,6 +244,7 @@ class RunDirectory:
 
         Raises:
             SettingsError: It is wished for and the extra is not installed.
+            OutputError: Its directory cannot be made.
         """
         if wish == "off":
             return
@@ -237,20 +257,41 @@ class RunDirectory:
         from torch.utils.tensorboard import SummaryWriter
 
         directory = str(self.path / EVENTS)
-        self._writer = SummaryWriter(directory, purge_step=step + 1 if step else None)
+        threading.excepthook = self._unless_tensorboards
+        try:
+            self._writer = SummaryWriter(directory, purge_step=step + 1 if step else None)
+        except OSError as error:
+            raise output_error(self.path / EVENTS, error) from error
+
+    def _unless_tensorboards(self, failed: threading.ExceptHookArgs) -> None:
+        """Keep quiet about what its thread met: whoever writes the next event is told."""
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            self._excepthook(failed)
 
     def add_scalars(self, values: dict[str, float], *, step: int) -> None:
         """Show these values in TensorBoard, if it is open."""
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
             self._writer.flush()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            logger.warning("%s: no more events for TensorBoard: %s", self.path / EVENTS, reason)
+            self.close()
 
     def close(self) -> None:
         """Close TensorBoard's file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(OSError):  # its thread failed, and says so once more
+                writer.close()
+            threading.excepthook = self._excepthook
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**62)
 
 
 def machine(runtime: Runtime) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from minigpt.corpus.shuffle import Order
 from minigpt.corpus.split import make_leak_free, split_lines
 from minigpt.errors import DataError, SettingsError
 from minigpt.events import Report, ignore
-from minigpt.files import Status, atomic_path, check_output, same_file
+from minigpt.files import Status, atomic_path, check_distinct, check_output, output_error, same_file
 from minigpt.services.read import data_file
-from minigpt.settings import DataSettings, Settings
+from minigpt.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def split_data(settings: Settings, *, force: bool = False, report: Report = igno
         (9, 1, 'unchanged')
     """
     data, split = settings.data, settings.split
-    _check_distinct(data)
+    _check_distinct(settings)
     lines = find_lines(data_file(data.source, data), questions=split.leak_free, report=report)
     moved = 0
     try:
@@ -90,7 +90,10 @@ def split_data(settings: Settings, *, force: bool = False, report: Report = igno
     )
 
 
-def _check_distinct(data: DataSettings) -> None:
+def _check_distinct(settings: Settings) -> None:
+    data = settings.data
+    for part, option in {data.train: "--train-output", data.val: "--val-output"}.items():
+        check_distinct(part, settings.files, what="a part", option=option)
     names = {"source": data.source, "train": data.train, "val": data.val}
     for (first, path), (second, other) in combinations(names.items(), 2):
         if same_file(path, other):
@@ -104,7 +107,7 @@ def _write_all(
     lines: Lines, parts: Mapping[Path, Order], *, force: bool, report: Report
 ) -> dict[Path, Status]:
     for path, order in parts.items():
-        if not force and path.exists() and path.stat().st_size != lines.bytes_of(order):
+        if not force and _size(path) not in {None, lines.bytes_of(order)}:
             check_output(path, b"", force=False)
     with contextlib.ExitStack() as stack:  # no file is replaced before all are written beside it
         new = {path: stack.enter_context(atomic_path(path)) for path in parts}
@@ -115,3 +118,13 @@ def _write_all(
             if status[path] == "unchanged":
                 new[path].unlink()
     return status
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of the file at `path`; None where there is none yet."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise output_error(path, error) from error

@@ -14,7 +14,7 @@ from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import load_vocab
 from minigpt.errors import DataError
 from minigpt.events import Report, ignore
-from minigpt.files import Status, check_distinct, check_input, write_file
+from minigpt.files import Status, check_distinct, check_input, is_there, write_file
 from minigpt.services.read import data_file
 from minigpt.settings import DataSettings, Settings
 
@@ -116,7 +116,8 @@ def show_stats(
     path = _default_file(data) if file is None else file
     plot = Path(stats.plot) if stats.plot else None
     if plot:
-        check_distinct(plot, [path, data.vocab], what="the picture", option="--plot")
+        inputs = [path, data.vocab, *settings.files]
+        check_distinct(plot, inputs, what="the picture", option="--plot")
     vocab = load_vocab(data.vocab)
     file_data = data_file(path, data)
     figures, scan = token_stats(
@@ -139,8 +140,8 @@ def show_stats(
 
 
 def _default_file(data: DataSettings) -> Path:
-    if not data.train.exists():
-        hint = "build it: minigpt split" if data.source.exists() else "minigpt stats FILE"
+    if not is_there(data.train):
+        hint = "build it: minigpt split" if is_there(data.source) else "minigpt stats FILE"
         check_input(data.train, error=DataError, what="the training data", hint=hint)
     return data.train
 

@@ -14,6 +14,7 @@ from minigpt.events import Event, Note, Report, StepDone, TrainingStarted, Warne
 from minigpt.model.checkpoint import Checkpoint, load_checkpoint, load_training_state
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.model.location import BEST
 from minigpt.model.runtime import Runtime
 from minigpt.model.transplant import transplant
 from minigpt.services.prepare import (
@@ -123,8 +124,7 @@ def train(
     runtime = Runtime.resolve(settings.runtime, training=True)
     report = report if runtime.is_main else ignore
     run = RunDirectory(settings.train.run_dir)
-    data = settings.data
-    run.check_apart_from([data.source, data.train, data.val, data.vocab])
+    run.check_apart_from(_inputs(settings))
     run.check(resume=resume, force=force)
     with runtime.distributed(), runtime.memory_guard(MEMORY_HINT):
         if not runtime.is_main:
@@ -133,6 +133,7 @@ def train(
         with run.locked():
             if resume:
                 settings = resumed_settings(settings, run.read_settings(), report)
+                run.check_apart_from(_inputs(settings))
             build_missing(settings, report)
             if runtime.world_size > 1:  # a large corpus is encoded once, not by all at once
                 read_training_data(settings, ignore)
@@ -182,6 +183,13 @@ def _train(
             signal_number=stop.signal_number or 15,
         )
     return _result(run, trainer, outcome)
+
+
+def _inputs(settings: Settings) -> list[Path]:
+    """What a run is made from."""
+    data, model = settings.data, settings.train.init_from
+    models = [Path(model), Path(model) / BEST] if model else []
+    return [data.source, data.train, data.val, data.vocab, *models, *settings.files]
 
 
 def resume_command(run_dir: Path) -> str:
@@ -307,7 +315,11 @@ def _by_epoch(run: RunDirectory) -> Iterator[EpochDone]:
             epoch=epoch,
             train_loss=row["train_loss"],
             val_loss_answer=row["val_loss_answer"],
-            perplexity=math.exp(row["val_loss_answer"]),
+            perplexity=_perplexity(row["val_loss_answer"]),
             accuracy=row["val_accuracy_answer"],
             exact_match=row.get("exact_match"),
         )
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(loss) if loss < 700 else math.inf

@@ -62,7 +62,8 @@ def build_vocabulary(
         (36, 'unchanged')
     """
     data = settings.data
-    check_distinct(data.vocab, [data.source], what="the vocabulary", option="--output")
+    inputs = [data.source, *settings.files]
+    check_distinct(data.vocab, inputs, what="the vocabulary", option="--output")
     counts, scan = count_characters_in(data_file(data.source, data), report)
     characters = choose_characters(
         counts, min_count=settings.vocab.min_count, max_size=settings.vocab.max_size

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minigpt.cli import lines
 from minigpt.cli.console import Console
-from minigpt.cli.lines import BATCH, Form, JsonLines, TextLines, answer_lines
+from minigpt.cli.lines import BATCH, LONGEST_LINE, Form, JsonLines, TextLines, answer_lines
 from minigpt.errors import DataError
 from minigpt.settings import ChatSettings
 from tests.cli.conftest import Fake, FakeSession, Run
@@ -174,6 +174,9 @@ BAD = [
     (b'{"question": " "}', "field 'question' empty"),
     (b'{"question": "\xff"}', "not UTF-8"),
     (b'{"question": "\\ud800"}', "lone surrogate"),
+    (b'{"question": "a", "question": "b"}', "a key twice"),
+    (b'{"question": "' + b"a" * 3_000_000 + b'"}', "line too long"),
+    (b'{"question": "' + b"a" * (LONGEST_LINE - 15) + b'"}', "line too long"),
     (b'{"question": "a", "b": ' + b"[" * 5000 + b"]" * 5000 + b"}", "nested too deeply"),
     (b'{"question": "a", "b": ' + b"[" * 700 + b"]" * 700 + b"}", "nested too deeply"),
 ]

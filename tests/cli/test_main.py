@@ -276,3 +276,28 @@ def test_signals_end_it_with_the_shells_code(
         _, stderr = process.communicate(timeout=10)
     assert (process.returncode, stderr) == (code, b"note: stopped\n")
     assert time.monotonic() - started < 5
+
+
+STOPPED_EARLY = """
+import os, signal, sys
+class AtImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == "minigpt.cli.options":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, AtImport())
+from minigpt.__main__ import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_while_the_program_is_loaded_ends_it_without_a_word() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_EARLY],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == b""

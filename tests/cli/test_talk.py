@@ -264,7 +264,7 @@ def test_pictures_of_a_talk_do_not_replace_each_other(
 ) -> None:
     drawn: list[Path] = []
 
-    def draw(session: ChatSession, answer: Answer, path: Path, *, force: bool) -> None:
+    def draw(session: ChatSession, answer: Answer, path: Path, **_: object) -> None:
         path.touch()
         drawn.append(path)
 

@@ -4,8 +4,10 @@
 JSON object: how many there were, and which were not answered as they should be.
 """
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import pickle
 import shutil
@@ -37,6 +39,9 @@ GOOD = f"{LINE}\n".encode()
 VOCAB = ("vocab", "hostile", "--output", "made.json")
 STATS = ("stats", "data.jsonl", "--vocab", "hostile")
 LOAD = ("eval", "val.jsonl", "--no-generate", "--checkpoint", "hostile")
+SETTINGS = "minigpt.toml"
+TOO_LONG = "n" * 300
+EVAL = ("eval", "val.jsonl", "--no-generate")
 RESUME = ("train", "--resume", "--epochs", "3")
 
 
@@ -66,12 +71,12 @@ class Bomb:
         return (Path.touch, (Path("pwned"),))
 
 
-def hollow(size: int, begin: bytes = b"") -> Callable[[Path], object]:
+def hollow(size: int, begin: bytes = b"", *, name: str = "hostile") -> Callable[[Path], object]:
     """Makes a file of that many bytes, all but the first of them NUL, that takes no disk."""
 
     def make(root: Path) -> None:
-        (root / "hostile").write_bytes(begin)
-        os.truncate(root / "hostile", size)
+        (root / name).write_bytes(begin)
+        os.truncate(root / name, size)
 
     return make
 
@@ -105,8 +110,10 @@ def data_cases() -> Iterator[Case]:
         "UTF-16BE": (LINE.encode("utf-16-be"), "looks like UTF-16BE"),
         "UTF-32": (LINE.encode("utf-32"), "looks like UTF-32"),
         "GB18030": ('{"question": "中国", "answer": "是"}'.encode("gb18030"), "GB18030"),
-        "gzip": (gzip.compress(GOOD), "not UTF-8"),
-        "zip": (zipped(GOOD), "hostile"),
+        "gzip": (gzip.compress(GOOD), "is compressed by gzip"),
+        "bzip2": (bz2.compress(GOOD), "is compressed by bzip2"),
+        "xz": (lzma.compress(GOOD), "is compressed by xz"),
+        "zip": (zipped(GOOD), "is compressed by zip"),
         "tar": (tarred(GOOD), "hostile"),
         "pickle": (pickle.dumps(Bomb()), "hostile"),
         "an array": (f"[{LINE}]".encode(), "one JSON array"),
@@ -116,7 +123,7 @@ def data_cases() -> Iterator[Case]:
         "NaN": (b"NaN", "not an object"),
         "a string": (b'"text"', "not an object"),
         "other fields": (b'{"q": "a", "a": "b"}', "its fields are"),
-        "lone CRs": (f"{LINE}\r{LINE}\r".encode(), "hostile"),
+        "lone CRs": (f"{LINE}\r{LINE}\r".encode(), "end in CR alone"),
         "an escape in a name": (b'{"\\u001b[2Jname": "a"}', "its fields are"),
         "nothing but a brace": (b"{", "not JSON"),
         "a comment": (b"// data\n", "not JSON"),
@@ -138,6 +145,8 @@ def data_cases() -> Iterator[Case]:
         "a list": (b'{"question": ["a"], "answer": "b"}', "not a string"),
         "an object": (b'{"question": {}, "answer": "b"}', "not a string"),
         "a blank": (b'{"question": " \\u3000", "answer": "b"}', "empty"),
+        "a key twice": (b'{"question": "a", "question": "c", "answer": "b"}', "a key twice"),
+        "GB18030": ('{"question": "中", "answer": "b"}'.encode("gb18030"), "not UTF-8 but GB18030"),
         "no answer": (b'{"question": "a"}', "missing"),
         "cut short": (b'{"question": "a", "ans', "not JSON"),
         "two objects": (f"{LINE}{LINE}".encode(), "not JSON"),
@@ -191,6 +200,8 @@ def vocabulary_cases() -> Iterator[Case]:
     }
     for name, data in contents.items():
         yield Case(f"vocabulary: {name}", content(data), STATS, 4, "hostile: not a vocabulary")
+    train = ("train", "--vocab", "hostile", "--force")
+    yield Case("vocabulary: no character", content(tables(special)), train, 4, "no character")
     yield Case("vocabulary: a terabyte", hollow(2**40), STATS, 4, "at most")
 
 
@@ -374,15 +385,31 @@ def resume_cases() -> Iterator[Case]:
         "moments that are NaN": lambda tensor: tensor * float("nan"),
     }.items():
         yield Case(f"resume: {name}", remoment(change), RESUME, 4, LAST)
+    yield Case("resume: data that is the run", data_in_run, RESUME, 2, "replace")
     yield Case("resume: no last", without_last, RESUME, 4, "nothing to resume")
     yield Case("resume: another vocabulary", other_vocabulary, RESUME, 4, "vocabulary")
     for name, data in {
         "noise": bytes(range(256)),
         "deep": b"[" * 99_999,
         "numbers": b"7\n8\n",
+        "validations of nothing": b'{"kind": "validation", "step": 1}\n' * 3,
+        "a loss beyond e": json.dumps(validation(val_loss_answer=1e300)).encode() + b"\n",
+        "losses of text": json.dumps(validation(train_loss="\x1b[2J")).encode() + b"\n",
     }.items():
         make = writing(Path("output") / "metrics.jsonl", data)
         yield Case(f"metrics: {name}", make, RESUME, 0, "resuming")
+        yield Case(f"metrics beside a model: {name}", make, EVAL, 0, "")
+    for name in ("settings.json", "metrics.jsonl"):
+        make = hollow(2**40, name=f"output/{name}")
+        code = 4 if name == "settings.json" else 5
+        yield Case(f"{name}: a terabyte", make, RESUME, code, "at most")
+
+
+def validation(**changes: Any) -> dict[str, Any]:
+    """A line of metrics.jsonl, with some of it changed."""
+    losses = dict.fromkeys(("train_loss", "val_loss", "val_loss_answer"), 1.5)
+    accuracies = dict.fromkeys(("val_accuracy", "val_accuracy_answer"), 0.5)
+    return {"kind": "validation", "epoch": 1, "step": 1, **losses, **accuracies, **changes}
 
 
 def writing(path: Path, data: bytes) -> Callable[[Path], object]:
@@ -406,6 +433,15 @@ def rewrite_last(
     found, (tensors, _) = load_checkpoint(path), load_training_state(path)
     moments = {name: change(tensor) for name, tensor in tensors.items()}
     save_checkpoint(path, found.build(), found.vocab, found.info, training=moments, state=state)
+
+
+def data_in_run(root: Path) -> None:
+    """Makes settings of a run that would have its best checkpoint made from the source anew."""
+    path = root / "output" / "settings.json"
+    found = json.loads(path.read_bytes())
+    found["settings"]["data"] |= {"train": f"output/{BEST}", "val": "nowhere"}
+    path.write_text(json.dumps(found))
+    (root / "output" / BEST).unlink()
 
 
 def without_last(root: Path) -> None:
@@ -458,6 +494,18 @@ def place_cases() -> Iterator[Case]:
             if role == "output" and kind not in {"a pipe", "a device", "a directory", "a socket"}:
                 continue  # a link is written through
             yield Case(f"{role}: {kind}", make, command, code, "hostile")
+    inputs = {"--vocab": 4, "--train-data": 3, "--val-data": 3, "--init-from": 4}
+    outputs = {"train --run-dir": 5, "split --train-output": 5, "vocab --output": 5}
+    for option, code in {
+        **{f"train {key}": code for key, code in inputs.items()},
+        **outputs,
+    }.items():
+        command = (*option.split(), TOO_LONG, "--force")
+        yield Case(f"{option}: a name too long", lambda root: None, command, code, "too long")
+    loop = PLACES["a link to itself"]
+    for command, code in {("train", "--vocab"): 4, ("vocab", "--output"): 5}.items():
+        name = f"{' '.join(command)}: a link to itself"
+        yield Case(name, loop, (*command, "hostile", "--force"), code, "hostile")
     for name in ("settings.json", "metrics.jsonl", LAST):
         code = 5 if name == "metrics.jsonl" else 4
         make = piped(Path("output") / name)
@@ -532,6 +580,29 @@ def output_cases() -> Iterator[Case]:
             lambda root: (root / "output" / "metrics.jsonl").write_bytes(GOOD * 9),
             ("train", "--train-data", "output/metrics.jsonl"),
         ),
+        "the vocabulary over the settings": (nothing, ("vocab", data, "--output", SETTINGS)),
+        "a part over the settings": (nothing, ("split", data, "--val-output", SETTINGS)),
+        "a picture over the settings": (
+            linked(SETTINGS, "a.png"),
+            ("stats", data, "--plot", "a.png"),
+        ),
+        "an attention over the settings": (
+            linked(SETTINGS, "a.png"),
+            ("chat", "1 + 1 = ?", "--attention", "a.png"),
+        ),
+        "a report over the settings": (
+            linked(SETTINGS, "report.md"),
+            ("eval", "val.jsonl", "--no-generate", "--report", "report.md"),
+        ),
+        "a run over its settings": (
+            lambda root: (root / SETTINGS).rename(root / "output" / "settings.json"),
+            ("train", "--config", "output/settings.json"),
+        ),
+        "a run over the model it starts from": (nothing, ("train", "--init-from", "output")),
+        "a run over the checkpoint it starts from": (
+            linked(f"output/{BEST}"),
+            ("train", "--init-from", "hostile"),
+        ),
         "a run over its vocabulary": (
             nothing,
             ("train", "--vocab", "output/settings.json"),
@@ -543,7 +614,7 @@ def output_cases() -> Iterator[Case]:
             make,
             (*command, "--force"),
             2,
-            "replace" if "part" not in name else "one file",
+            "one file" if "a part" in name and "settings" not in name else "replace",
         )
 
 

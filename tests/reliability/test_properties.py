@@ -13,8 +13,17 @@ from minigpt.cli.text import json_line, safe
 from minigpt.corpus.qa import QAPair, read_pairs
 from minigpt.corpus.tokenizer import Tokenizer
 from minigpt.corpus.vocab import SPECIAL_TOKENS, Vocab, build_vocab
-from minigpt.errors import DataError, SettingsError, VocabError
+from minigpt.errors import CheckpointError, DataError, SettingsError, VocabError
 from minigpt.layers import load_settings
+from minigpt.model.checkpoint import (
+    CheckpointInfo,
+    load_checkpoint,
+    load_training_state,
+    save_checkpoint,
+)
+from minigpt.model.config import GPTConfig
+from minigpt.model.gpt import GPT
+from tests.reliability.targets import base, safetensors
 
 FEW = settings(max_examples=60, deadline=None)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(str.strip)
@@ -113,6 +122,71 @@ def test_any_settings_are_read_or_refused(table: dict[str, Any], value: Any) -> 
             continue
         values = loaded.model_dump()
         assert type(loaded).model_validate(values).model_dump() == values
+
+
+CHARACTERS = st.characters(exclude_categories=["Cs"])
+INFO = st.builds(
+    CheckpointInfo,
+    step=st.integers(0, 2**62 - 1),
+    epoch=st.integers(0, 2**62 - 1),
+    max_length=st.integers(4, 32),
+    val_loss=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    data_sha256=st.text(CHARACTERS, max_size=9),
+)
+
+
+@FEW
+@given(st.sets(CHARACTERS, min_size=1, max_size=9), st.sampled_from([(1, 4), (2, 6)]), INFO)
+def test_a_checkpoint_is_loaded_as_it_was_saved(
+    characters: set[str], sizes: tuple[int, int], info: CheckpointInfo
+) -> None:
+    vocab = Vocab((*SPECIAL_TOKENS, *sorted(characters)))
+    n_layer, n_embd = sizes
+    model = GPT(
+        GPTConfig(vocab_size=vocab.size, block_size=32, n_layer=n_layer, n_head=2, n_embd=n_embd)
+    )
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "any.safetensors"
+        save_checkpoint(path, model, vocab, info)
+        found = load_checkpoint(path)
+        assert (found.vocab, found.config, found.info) == (vocab, model.config, info)
+        assert all(model.state_dict()[name].equal(each) for name, each in found.weights.items())
+
+
+def load_both(content: bytes) -> list[Any]:
+    """All that is taken from a checkpoint and its training state, ready to be compared."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "last.safetensors"
+        path.write_bytes(content)
+        found = load_checkpoint(path)
+        tensors, state = load_training_state(path)
+    plain = {name: each.tolist() for name, each in {**found.weights, **tensors}.items()}
+    return [plain, found.vocab, found.config, found.info, state]
+
+
+@FEW
+@given(st.integers(0), st.integers(0, 7), st.booleans())
+def test_a_checkpoint_with_a_flipped_bit_or_a_lost_end_is_refused(
+    place: int, bit: int, is_cut: bool
+) -> None:
+    content = bytearray(base())
+    place %= len(content)
+    if is_cut:
+        del content[place:]
+    else:
+        content[place] ^= 1 << bit
+    try:
+        found = load_both(bytes(content))
+    except CheckpointError:
+        return
+    assert found == load_both(base())  # the bit stood where nothing is said
+
+
+@FEW
+@given(st.integers(0, 4), JSON)
+def test_a_checkpoint_that_says_anything_is_loaded_or_refused(field: int, value: Any) -> None:
+    text = json.dumps(value).encode("utf-8", "surrogatepass")
+    safetensors(b"\x02" + bytes([field]) + text)  # with hashes that fit
 
 
 @FEW

@@ -18,7 +18,8 @@ GUESSES: dict[str, Any] = {"vocab_size": 20, "unigram": (2.5, 2.4), "loss_on": "
 
 def validation(step: int) -> dict[str, Any]:
     losses = {"train_loss": 2.0, "val_loss": 2.1, "val_loss_answer": 1.9}
-    return {"kind": "validation", "step": step, **losses}
+    accuracies = {"val_accuracy": 0.5, "val_accuracy_answer": 0.6}
+    return {"kind": "validation", "epoch": 1, "step": step, **losses, **accuracies}
 
 
 def test_a_finished_run_has_a_picture_of_its_loss(finished: Finished) -> None:
@@ -29,7 +30,7 @@ def test_a_finished_run_has_a_picture_of_its_loss(finished: Finished) -> None:
 
 def test_steps_and_validations_are_drawn(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    run.append_metrics({"kind": "step", "step": 1, "loss": 3.0})
+    run.append_metrics({"kind": "step", "epoch": 1, "step": 1, "loss": 3.0})
     run.append_metrics(validation(2))
     assert draw_curve(run, **GUESSES)
     assert (tmp_path / "loss.png").read_bytes().startswith(PNG)
@@ -115,7 +116,7 @@ def test_a_run_is_drawn_beside_the_guesses_on_its_own_data(
 def test_without_a_validation_there_is_nothing_to_draw(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     assert not draw_curve(run, **GUESSES)
-    run.append_metrics({"kind": "step", "step": 1, "loss": 3.0})
+    run.append_metrics({"kind": "step", "epoch": 1, "step": 1, "loss": 3.0})
     assert not draw_curve(run, **GUESSES)
     assert not (tmp_path / "loss.png").exists()
 

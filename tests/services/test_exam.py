@@ -12,6 +12,8 @@ from minigpt.services.exam import better_epoch, read_exam, read_memory
 from minigpt.settings import EvalSettings
 from tests.services.tiny import Finished, texts, tiny_settings
 
+REST = {"kind": "validation", "train_loss": 1.0, "val_accuracy": 0.5, "val_accuracy_answer": 0.5}
+
 
 def test_the_training_data_is_known_by_its_hash(finished: Finished) -> None:
     events: list[Event] = []
@@ -51,8 +53,8 @@ def validations(run_dir: Path, *losses: float, loss_on: str = "all") -> None:
     rows: list[dict[str, Any]] = [{"kind": "step", "step": 1, "loss": 0.1}]
     for epoch, loss in enumerate(losses, start=1):
         at = step - len(losses) + epoch
-        rows.append({"kind": "validation", "epoch": epoch, "step": at, key: loss, other: 1.0})
-    rows.append({"kind": "validation", "epoch": 99, "step": step + 1, key: 0.01, other: 0.01})
+        rows.append({**REST, "epoch": epoch, "step": at, key: loss, other: 1.0})
+    rows.append({**REST, "epoch": 99, "step": step + 1, key: 0.01, other: 0.01})
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (run_dir / "metrics.jsonl").write_text(text, "utf-8")
 
@@ -74,6 +76,6 @@ def test_without_the_record_of_the_run_no_epoch_is_better(copy: Path) -> None:
 
 
 def test_a_record_that_does_not_know_the_checkpoint_says_nothing(copy: Path) -> None:
-    row = {"kind": "validation", "epoch": 1, "step": 1, "val_loss": 0.1}
+    row = {**REST, "epoch": 1, "step": 1, "val_loss": 0.1, "val_loss_answer": 0.1}
     (copy / "output" / "metrics.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
     assert better_epoch(load_checkpoint(copy / "output")) == 0

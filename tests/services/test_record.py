@@ -1,15 +1,19 @@
 import math
+import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from minigpt.corpus.qa import read_pairs
-from minigpt.errors import InterruptedRunError
+from minigpt.errors import InterruptedRunError, OutputError
 from minigpt.events import Event, Validated
 from minigpt.model.checkpoint import load_checkpoint
 from minigpt.services.evaluate import evaluate
 from minigpt.services.prepare import read_training_data, target_counts
+from minigpt.services.run_directory import RunDirectory
 from minigpt.services.train import train
 from tests.services.tiny import Finished, metrics, stops_after, tiny_settings
 
@@ -39,6 +43,33 @@ def test_tensorboard_shows_the_tutorials_tags_once_per_step(root: Path) -> None:
     for tag, name in (("Loss/train", "train_loss"), ("Loss/val", "val_loss")):
         assert [step for step, _ in shown[tag]] == [4, 8, 12]
         assert [value for _, value in shown[tag]] == pytest.approx([row[name] for row in rows])
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorBoard's own
+def test_tensorboard_that_cannot_go_on_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    hook = threading.excepthook
+    run = RunDirectory(tmp_path / "run")
+    run.open_tensorboard("on", step=0)
+    shutil.rmtree(tmp_path / "run")
+    for step in range(1, 9):
+        run.add_scalars({"Loss/val": 1.0}, step=step)
+        time.sleep(0.05)  # its thread meets the missing directory when it gets to it
+    run.close()
+    (record,) = caplog.records
+    assert "tensorboard: no more events for TensorBoard: No such file" in record.getMessage()
+    assert "Traceback" not in capsys.readouterr().err
+    assert threading.excepthook is hook
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorBoard's own
+def test_tensorboard_without_a_place_is_an_output_error(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "tensorboard").touch()
+    with pytest.raises(OutputError, match="tensorboard: cannot be written"):
+        RunDirectory(tmp_path).open_tensorboard("on", step=0)
 
 
 def test_no_tensorboard_where_none_is_wanted(finished: Finished) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,21 +81,42 @@ def test_a_line_of_metrics_for_each_validation(finished: Finished) -> None:
         assert 0 <= row["val_accuracy"] <= 1
 
 
+def step_row(step: int) -> dict[str, Any]:
+    return {"kind": "step", "epoch": 1, "step": step, "loss": 2.5}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"step": "5"}, {"step": True}, {"step": 10**400}, {"step": 1.5}, {"epoch": "\x1b[2J"}),
+        *({"loss": None}, {"loss": "2"}, {"loss": 10**400}, {"kind": "validation"}),
+        *({"kind": ["step"]}, {"kind": 7}, {"kind": "else"}),
+    ],
+)
+def test_a_line_of_metrics_that_makes_no_sense_is_skipped(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    run = RunDirectory(tmp_path)
+    for row in (step_row(1), step_row(2) | change, step_row(3)):
+        run.append_metrics(row)
+    assert run.read_metrics() == [step_row(1), step_row(3)]
+
+
 def test_a_line_of_metrics_cut_by_a_kill_is_skipped(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    run.append_metrics({"step": 1})
-    run.append_metrics({"step": 2})
+    run.append_metrics(step_row(1))
+    run.append_metrics(step_row(2))
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-3])
-    assert run.read_metrics() == [{"step": 1}]
+    assert run.read_metrics() == [step_row(1)]
 
 
 def test_metrics_are_cut_after_a_step(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     for step in (1, 2, 3):
-        run.append_metrics({"step": step})
+        run.append_metrics(step_row(step))
     run.cut_metrics(2)
-    assert run.read_metrics() == [{"step": 1}, {"step": 2}]
+    assert run.read_metrics() == [step_row(1), step_row(2)]
 
 
 def test_metrics_that_cannot_be_written_are_an_output_error(tmp_path: Path) -> None:
