@@ -54,6 +54,10 @@ def odd_line(kind: str, question: str, answer: str) -> bytes:
         "tab": usual.replace(b": ", b":\t"),
         "escaped": json.dumps({"question": question, "answer": answer}).encode(),
         "escapes": to_line({"question": f'"{question}\n', "answer": f"\\{answer}\x1f\x01"}),
+        "quoted": to_line({"question": f'"{question}"', "answer": f'{answer}\n"b"'}),
+        "duplicate behind escapes": to_line(
+            {"question": "a\\", "answer": "b\\", "x": "\\", "y": '\\"'}
+        ).replace(b"{", b'{"x": "", ', 1),
         "nul": usual.replace(b'": "', b'": "\0', 1),
         "raw mark": usual.replace(b'", "answer": "', b"\x01"),
         "not UTF-8": usual.replace(b'": "', b'": "\xed\xa0\x80', 1),
@@ -97,7 +101,18 @@ ODD_KINDS = [
     *("inner carriage return", "tab", "escaped", "escapes", "nul", "raw mark", "not UTF-8"),
     *("cut character", "lone surrogate", "surrogate pair", "duplicate", "last is empty"),
     *("escaped duplicate", "duplicate below", "GB18030", "nested"),
-    *("number", "null", "empty", "white", "topic", "turned", "compact", "answers"),
+    *(
+        "quoted",
+        "duplicate behind escapes",
+        "number",
+        "null",
+        "empty",
+        "white",
+        "topic",
+        "turned",
+        "compact",
+        "answers",
+    ),
     *("more answers", "answers are text", "missing", "other names", "two objects", "joined"),
     *("overlap", "only quotes", "half", "array", "huge number", "deep"),
 ]

@@ -214,3 +214,13 @@ def test_what_the_fast_parser_takes_is_what_json_takes(content: bytes) -> None:
         except ValueError:
             continue
         assert json.loads(line.decode("utf-8")) == fields
+
+
+def test_texts_full_of_newlines_and_quotes_need_no_slow_parser(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = ColumnReader(question_key="question", answer_key="answer")
+    monkeypatch.setattr(reader, "_fields", None)
+    lines = [odd_line("quoted", f"问{n}", '1. "一"\n2. "二"') for n in range(5)]
+    columns = reader.read(Block(0, b"\n".join(lines)))
+    assert len(columns.lengths) == 5
