@@ -102,8 +102,9 @@ class ColumnReader:
         without_pair: list[int] = []
         bad: list[BadRow] = []
         pairs: list[tuple[int, str, str]] = []
+        is_plain = rb"\\" not in block.raw  # elsewhere it is hard to say which quote is escaped
         for index, (_, line) in enumerate(others):
-            texts_of = self._texts(line)
+            texts_of = self._texts(line) if is_plain or rb"\\" not in line else None
             if texts_of is not None:
                 pairs.append((before[index], *texts_of))
                 continue
@@ -126,14 +127,14 @@ class ColumnReader:
 
         It takes nothing that json refuses but a key that stands there twice, of which there is none
         where each quote that is not escaped belongs to a key or a text. What it refuses, json must
-        be asked.
+        be asked. No backslash of the line may be escaped.
         """
-        if len(line) > MAX_LINE_BYTES or rb"\\" in line:  # where it is hard to say what is escaped
+        if len(line) > MAX_LINE_BYTES:
             return None
         try:
             fields = from_json(line)
             question, answer = fields[self.question_key], fields[self.answer_key]
-            texts = sum(type(value) is str for value in fields.values())
+            texts = 2 if len(fields) == 2 else sum(type(each) is str for each in fields.values())
             if line.count(b'"') - line.count(rb"\"") != 2 * (len(fields) + texts):
                 return None
             return (question, answer) if question.strip() and answer.strip() else None
