@@ -260,10 +260,10 @@ class Trainer:
     def _diverged(self, step: int, what: str) -> DivergedError:
         rate = self.settings.learning_rate * self._rate_factor()
         again = ", the third time in a row" if self.state.left_out == LEFT_OUT_IN_A_ROW else ""
+        good = "; the checkpoints that are there are good" if self.state.best_step else ""
         return DivergedError(
             f"step {step}: the {what} is not a number{again} (learning rate {rate:.2g})",
-            hint=f"train again with --learning-rate {self.settings.learning_rate / 3:.1g}; "
-            f"checkpoints saved before step {step} are good",
+            hint=f"train again with --learning-rate {self.settings.learning_rate / 3:.1g}{good}",
         )
 
     def _check_first_loss(self, loss: float) -> None:

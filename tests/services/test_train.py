@@ -195,6 +195,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run(root: Path) -> None:
         train(tiny_settings(root, train__learning_rate=1e30))
     assert caught.value.exit_code == 7
     assert "--learning-rate" in caught.value.hint
+    assert "good" not in caught.value.hint  # nothing was saved
     assert not (root / "output" / "best.safetensors").exists()
 
 
@@ -203,8 +204,9 @@ def test_divergence_leaves_the_earlier_checkpoints_good(copy: Path) -> None:
     settings = tiny_settings(copy, train__epochs=4, train__learning_rate=1e30)
     for key in ("epochs", "learning_rate"):
         settings._origins[f"train.{key}"] = f"--{key}"
-    with pytest.raises(DivergedError):
+    with pytest.raises(DivergedError) as caught:
         train(settings, resume=True)
+    assert "checkpoints that are there are good" in caught.value.hint
     for name in ("best.safetensors", "last.safetensors"):
         assert contents(copy / "output")[name] == before[name]
         weights = load_checkpoint(copy / "output" / name).weights
