@@ -1,17 +1,23 @@
 """The pairs of a block side by side, as arrays instead of objects."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import from_json
 
 from minigpt.corpus.blocks import Block
 from minigpt.corpus.layout import CodePoints, Layout, Lengths, Texts
 from minigpt.corpus.left_out import BadRow
+from minigpt.corpus.objects import ObjectReader
 from minigpt.corpus.qa import BOM, MAX_LINE_BYTES, MOST_READ, parse_fields, without_ends
+
+_FEW = 1_024  # with fewer bytes for each backslash, lines are looked at one by one
+
+# Lines together; the others without line end, and each after how many bytes of those.
+Aside = tuple[bytes, list[tuple[int, bytes]]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class ColumnReader:
         self.question_key = question_key
         self.answer_key = answer_key
         self._layout: Layout | None = None
+        self._objects = ObjectReader(question_key, answer_key)
 
     def read(self, block: Block) -> Columns:
         """Read a block."""
@@ -71,7 +78,7 @@ class ColumnReader:
         usual, others = _set_escapes_aside(raw)
         texts = self._read_usual(usual)
         if texts is None and self._layout is not None:
-            usual, others = _set_others_aside(raw, self._layout)
+            usual, others = _set_aside(raw, self._layout.line.fullmatch)
             texts = self._layout.read(usual)
         if texts is None:
             others = [(0, line) for line in _lines(raw)]
@@ -99,61 +106,41 @@ class ColumnReader:
             np.empty(0, np.uint32), np.empty((0, 2), np.int64), np.empty(0, np.int64)
         )
         before = np.searchsorted(usual.places, [place for place, _ in others]).tolist()
+        found = self._objects.read([line for _, line in others])
         without_pair: list[int] = []
         bad: list[BadRow] = []
-        pairs: list[tuple[int, str, str]] = []
-        is_plain = rb"\\" not in block.raw  # elsewhere it is hard to say which quote is escaped
-        for index, (_, line) in enumerate(others):
-            texts_of = self._texts(line) if is_plain or rb"\\" not in line else None
-            if texts_of is not None:
-                pairs.append((before[index], *texts_of))
-                continue
-            raw = without_ends(line[:MOST_READ])
+        for index in [index for index, each in enumerate(found) if each is None]:
+            raw = without_ends(others[index][1][:MOST_READ])
             fields = self._fields(raw) if raw.strip() else ""
-            number = before[index] + index
             if not isinstance(fields, str):
-                texts_of = (fields[self.question_key], fields[self.answer_key])
-                pairs.append((before[index], *texts_of))
+                found[index] = fields[self.question_key], fields[self.answer_key]
                 continue
-            without_pair.append(number)
+            without_pair.append(before[index] + index)
             if fields:
-                bad.append(BadRow(number, raw, fields))
-        points, lengths = _inserted(usual, pairs)
+                bad.append(BadRow(before[index] + index, raw, fields))
+        points, lengths = _inserted(
+            usual,
+            [place for place, each in zip(before, found, strict=True) if each is not None],
+            [*chain.from_iterable(each for each in found if each is not None)],
+        )
         lines = len(usual.lengths) + len(others)
         return Columns(block, points, lengths, lines, tuple(without_pair), tuple(bad))
-
-    def _texts(self, line: bytes) -> tuple[str, str] | None:
-        """The question and the answer of a line, if a faster parser than json takes it.
-
-        It takes nothing that json refuses but a key that stands there twice, of which there is none
-        where each quote that is not escaped belongs to a key or a text. What it refuses, json must
-        be asked. No backslash of the line may be escaped.
-        """
-        if len(line) > MAX_LINE_BYTES:
-            return None
-        try:
-            fields = from_json(line)
-            question, answer = fields[self.question_key], fields[self.answer_key]
-            texts = 2 if len(fields) == 2 else sum(type(each) is str for each in fields.values())
-            if line.count(b'"') - line.count(rb"\"") != 2 * (len(fields) + texts):
-                return None
-            return (question, answer) if question.strip() and answer.strip() else None
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return None
 
     def _fields(self, raw: bytes) -> dict[str, Any] | str:
         return parse_fields(raw, question_key=self.question_key, answer_key=self.answer_key)
 
 
-def _inserted(usual: Texts, others: Sequence[tuple[int, str, str]]) -> tuple[CodePoints, Lengths]:
+def _inserted(
+    usual: Texts, before: Sequence[int], texts: Sequence[str]
+) -> tuple[CodePoints, Lengths]:
     """The usual pairs with others among them, each after so many of the usual ones."""
     points, lengths = usual.points, usual.lengths
-    if not others:
+    if not texts:
         return points, lengths
-    texts = [f"{text}\n" for _, *both in others for text in both]
-    new_points = np.frombuffer("".join(texts).encode("utf-32-le"), dtype="<u4")
-    new_lengths = np.array([*map(len, texts)], dtype=np.int64).reshape(-1, 2)
-    before = np.array([place for place, *_ in others])
+    new_points = np.frombuffer("\n".join([*texts, ""]).encode("utf-32-le"), dtype="<u4")
+    new_lengths = np.fromiter(map(len, texts), np.int64, len(texts)).reshape(-1, 2) + 1
+    if not lengths.size:
+        return new_points, new_lengths
     ends = np.concatenate(([0], lengths.sum(axis=1).cumsum()))
     pieces: list[CodePoints] = []
     done = new_done = 0
@@ -168,8 +155,10 @@ def _lines(raw: bytes) -> list[bytes]:
     return raw.removesuffix(b"\n").split(b"\n")
 
 
-def _set_escapes_aside(raw: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """The lines without a backslash together; the others, and after how many bytes of those."""
+def _set_escapes_aside(raw: bytes) -> Aside:
+    """The lines without a backslash together, and the others."""
+    if raw.count(b"\\") * _FEW > len(raw):
+        return _set_aside(raw, lambda line: b"\\" not in line)
     others: list[tuple[int, bytes]] = []
     usual: list[bytes] = []
     done = size = 0
@@ -178,18 +167,17 @@ def _set_escapes_aside(raw: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
         end = raw.find(b"\n", place) + 1
         usual.append(raw[done:start])
         size += start - done
-        others.append((size, raw[start:end]))
+        others.append((size, raw[start : end - 1]))
         done = end
     return (b"".join([*usual, raw[done:]]), others) if others else (raw, others)
 
 
-def _set_others_aside(raw: bytes, layout: Layout) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """The lines of the layout together; the others, and after how many bytes of those."""
+def _set_aside(raw: bytes, is_usual: Callable[[bytes], object]) -> Aside:
     usual: list[bytes] = []
     others: list[tuple[int, bytes]] = []
     size = 0
     for line in _lines(raw):
-        if layout.line.fullmatch(line):
+        if is_usual(line):
             usual.append(line)
             size += len(line) + 1
         else:

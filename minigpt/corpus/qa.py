@@ -167,7 +167,7 @@ def parse_line(raw: bytes, *, question_key: str, answer_key: str) -> QAPair | st
         fields[question_key],
         fields[answer_key],
         topic if isinstance(topic, str) else "",
-        _accepted_answers(fields.get("answers")),
+        accepted_answers(fields.get("answers")),
     )
 
 
@@ -187,7 +187,7 @@ def parse_fields(raw: bytes, *, question_key: str, answer_key: str) -> dict[str,
         return "not JSON"
     if not isinstance(fields, dict):
         return "not an object"
-    answers = _accepted_answers(fields.get("answers"))
+    answers = accepted_answers(fields.get("answers"))
     if answers:
         fields.setdefault(answer_key, answers[0])
     fault = _fault(fields, question_key) or _fault(fields, answer_key)
@@ -206,7 +206,8 @@ def _decode(text: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
     return _DECODER.decode(text)
 
 
-def _accepted_answers(value: object) -> tuple[str, ...]:
+def accepted_answers(value: object) -> tuple[str, ...]:
+    """All that count as right, of what stands in the field `answers`; empty if it is no list."""
     if isinstance(value, list) and all(isinstance(text, str) and text.strip() for text in value):
         return tuple(value)
     return ()
@@ -221,7 +222,7 @@ def _fault(fields: dict[str, Any], key: str) -> str:
 
 
 def _is_encodable(fields: dict[str, Any], *keys: str) -> bool:
-    kept = [fields[key] for key in keys] + [*_accepted_answers(fields.get("answers"))]
+    kept = [fields[key] for key in keys] + [*accepted_answers(fields.get("answers"))]
     topic = fields.get("topic")
     try:
         "".join([*kept, topic if isinstance(topic, str) else ""]).encode("utf-8")

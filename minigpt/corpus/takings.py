@@ -32,17 +32,15 @@ class Characters:
     """How often each character occurs: `points` [distinct] uint32, `counts` [distinct] int64."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros(CODE_POINTS, dtype=np.int64)
+        self._counts = np.zeros(0, dtype=np.int64)
 
     def take(self, columns: Columns) -> None:
         """Count the characters of a block."""
         points = columns.code_points
-        self._add(points, 1)
-        self._add(points[columns.lengths.ravel().cumsum() - 1], -1)  # what is no text
-
-    def _add(self, points: NDArray[np.uint32], sign: int) -> None:
         counts = np.bincount(points)
-        self._counts[: counts.size] += sign * counts
+        no_text = np.bincount(points[columns.lengths.ravel().cumsum() - 1])
+        counts[: no_text.size] -= no_text
+        self._counts = added(self._counts, counts)
 
     def arrays(self) -> Arrays:
         """The characters that occur, in code point order."""
