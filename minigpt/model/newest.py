@@ -107,7 +107,7 @@ class _Layer:
         """
         if not self.alone:
             return layer
-        if isinstance(layer, QuantizedLinear) and self.ln_1.weight.dtype is torch.bfloat16:
+        if isinstance(layer, QuantizedLinear):
             return layer.for_a_row()
         if type(layer) is not nn.Linear:
             return layer

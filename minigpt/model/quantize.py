@@ -1,10 +1,12 @@
 """Weights in 8 or 4 bits: less to read from memory for every token, so a CPU answers faster.
 
-Only the weights of the matrix products are quantised, after training; activations are bfloat16.
+Only the weights of the matrix products are quantised, after training, and where it helps what they
+are multiplied by.
 """
 
+import warnings
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +14,12 @@ from torch import Tensor, nn
 
 from minigpt.errors import DeviceError
 from minigpt.model.gpt import GPT
+from minigpt.model.sampling import damaged
 
 GROUP = 32  # weights that share a scale in 4 bits
 FEW = 48  # rows up to which the kernels for quantised weights are the faster ones on a CPU
+FBGEMM = "fbgemm"
+SMALLEST_SCALE = 6.1e-5  # of a row; pytorch/FBGEMM, include/fbgemm/QuantUtils.h
 
 
 class QuantizedLinear(nn.Module):
@@ -28,23 +33,20 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] -> [..., O], of the type of `x`."""
-        rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-        if len(rows) <= FEW:
-            y = self.few(rows).to(x.dtype)
-        else:
-            y = F.linear(rows.to(x.dtype), self.weights().to(x.dtype))
-        y = y.view(*x.shape[:-1], -1)
+        y = self.product(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias
 
     def for_a_row(self) -> Callable[[Tensor], Tensor]:
-        """The map for a single row [1, I] of bfloat16: the kernel, and little around it."""
-        bias = self.bias
-        if bias is None:
-            return self.few
-        return lambda x: self.few(x) + bias
+        """The map for a single row [1, I]: the kernel, and little around it."""
+        product, bias = self.product_of_a_row, self.bias
+        return product if bias is None else lambda x: product(x) + bias
 
-    def few(self, rows: Tensor) -> Tensor:
-        """[N, I] -> [N, O] bfloat16 by the kernel that reads the integers."""
+    def product_of_a_row(self, row: Tensor) -> Tensor:
+        """[1, I] -> [1, O], of the type of the row."""
+        return self.product(row)
+
+    def product(self, rows: Tensor) -> Tensor:
+        """[N, I] -> [N, O], of the type of the rows."""
         raise NotImplementedError
 
     def weights(self) -> Tensor:
@@ -52,7 +54,89 @@ class QuantizedLinear(nn.Module):
         raise NotImplementedError
 
 
-class Int8Linear(QuantizedLinear):
+class DynamicInt8Linear(QuantizedLinear):
+    """Weights from -127 to 127, and each row that they multiply from 0 to 127.
+
+    Each output has a scale; a row gets a scale and a zero by its least and its largest number. Then
+    only integers are multiplied: several times as fast on an x86 processor. A row alone is left to
+    FBGEMM, which reads the weights in an order of its own; what is said here is what it computes.
+    (With 8 bits its sums of two products could overflow on processors without VNNI.)
+    """
+
+    kernel = "_int_mm"
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__(layer)
+        weight = layer.weight.detach().float()
+        self.scales = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        self.integers = _integers(weight / self.scales[:, None], -127, 127, torch.int8)
+        self._sums = self.integers.sum(dim=1, dtype=torch.float32)
+        self._packed = _packed(self.integers, self.scales)
+
+    def product(self, rows: Tensor) -> Tensor:
+        """[N, I] -> [N, O], of the type of the rows."""
+        if len(rows) == 1:
+            return self.product_of_a_row(rows)
+        return self._product(rows.float()).to(rows.dtype)
+
+    def product_of_a_row(self, row: Tensor) -> Tensor:
+        """[1, I] -> [1, O], of the type of the row."""
+        y: Tensor = torch.ops.quantized.linear_dynamic(row.float(), self._packed, True)
+        return y.to(row.dtype)
+
+    def _product(self, rows: Tensor) -> Tensor:
+        least, largest = torch.aminmax(rows, dim=1, keepdim=True)
+        least, largest = least.clamp(max=0), largest.clamp(min=0)
+        scale = ((largest - least) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+        zero = (least / scale).round().neg()
+        scale = scale.clamp(min=SMALLEST_SCALE)
+        integers = _integers((rows * (1 / scale)).add_(zero), 0, 127, torch.int8)
+        y = torch._int_mm(integers, self.integers.t()).float()
+        return y.addcmul_(zero, self._sums, value=-1).mul_(scale).mul_(self.scales)
+
+    def weights(self) -> Tensor:
+        """[O, I] float32: what the integers stand for."""
+        return self.integers * self.scales[:, None]
+
+
+def _packed(integers: Tensor, scales: Tensor) -> Any:  # noqa: ANN401 - an object of FBGEMM
+    """Weights [O, I] as FBGEMM reads them."""
+    engine = torch.backends.quantized.engine
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such tensors will go; `has_fbgemm` looks for them
+        zeros = torch.zeros(len(scales), dtype=torch.int64)
+        tensor = torch._make_per_channel_quantized_tensor(integers, scales, zeros, 0)
+    torch.backends.quantized.engine = FBGEMM
+    try:
+        return torch.ops.quantized.linear_prepack(tensor, None)
+    finally:
+        torch.backends.quantized.engine = engine
+
+
+def has_fbgemm() -> bool:
+    """Whether PyTorch has what `DynamicInt8Linear` needs: it comes so for x86 processors."""
+    return (
+        FBGEMM in torch.backends.quantized.supported_engines
+        and hasattr(torch, "_make_per_channel_quantized_tensor")
+        and hasattr(torch.ops.quantized, "linear_dynamic")
+    )
+
+
+class WeightOnlyLinear(QuantizedLinear):
+    """A linear map that multiplies few rows in bfloat16 by the integers as they are."""
+
+    def product(self, rows: Tensor) -> Tensor:
+        """[N, I] -> [N, O], of the type of the rows."""
+        if len(rows) <= FEW:
+            return self.few(rows.to(torch.bfloat16)).to(rows.dtype)
+        return F.linear(rows, self.weights().to(rows.dtype))
+
+    def few(self, rows: Tensor) -> Tensor:
+        """[N, I] -> [N, O] bfloat16 by the kernel that reads the integers."""
+        raise NotImplementedError
+
+
+class Int8Linear(WeightOnlyLinear):
     """Weights from -127 to 127, one scale for each output."""
 
     kernel = "_weight_int8pack_mm"
@@ -73,7 +157,7 @@ class Int8Linear(QuantizedLinear):
         return self.integers * self.scales[:, None].float()
 
 
-class Int4Linear(QuantizedLinear):
+class Int4Linear(WeightOnlyLinear):
     """Weights from 0 to 15, a scale and a zero for each GROUP of an output's weights."""
 
     kernel = "_weight_int4pack_mm_for_cpu"
@@ -114,28 +198,31 @@ def quantize(model: GPT, form: str) -> GPT:
         form: "int8" or "int4".
 
     Raises:
+        CheckpointError: The weights are no numbers, which integers could not say.
         DeviceError: This PyTorch or the model's width does not allow it.
     """
-    linear = {"int8": Int8Linear, "int4": Int4Linear}[form]
-    _check(model, form, linear)
+    if not all(weight.sum().isfinite() for weight in model.parameters()):
+        raise damaged("its weights")
+    int8 = DynamicInt8Linear if has_fbgemm() else Int8Linear
+    linear = {"int8": int8, "int4": Int4Linear}[form]
+    _check(model, form, {int8.kernel, linear.kernel})
     for block in model.transformer.blocks:
         for part in (block.attn, block.mlp):
             assert isinstance(part, nn.Module)
             for name, layer in list(part.named_children()):
                 if isinstance(layer, nn.Linear):
                     setattr(part, name, linear(layer))
-    model.add_module("lm_head", Int8Linear(model.lm_head))
+    model.add_module("lm_head", int8(model.lm_head))
     return model
 
 
-def _check(model: GPT, form: str, linear: type[QuantizedLinear]) -> None:
+def _check(model: GPT, form: str, kernels: set[str]) -> None:
     width = model.config.n_embd
-    if linear is Int4Linear and width % GROUP:
+    if form == "int4" and width % GROUP:
         raise DeviceError(
             f"int4: the model is {width} wide, which is not a multiple of {GROUP}",
             hint="use --quantize int8",
         )
-    kernels = (Int8Linear.kernel, linear.kernel)
     missing = {name for name in kernels if not hasattr(torch, name)}
     if missing:
         raise DeviceError(

@@ -65,7 +65,7 @@ class Runtime:
             _keep_freed_memory()
         return cls(
             device=device,
-            dtype=_resolve_dtype(settings.dtype, device, exact=not training and form == "none"),
+            dtype=_resolve_dtype(settings.dtype, device, exact=not training and form != "int4"),
             compile=settings.compile,
             quantize=form,
             rank=int(os.environ.get("RANK", "0")),

@@ -145,10 +145,15 @@ def check_chosen(ids: Sequence[int]) -> None:
         CheckpointError: One of the ids is negative: the weights are damaged.
     """
     if min(ids) < 0:
-        raise CheckpointError(
-            "the model gives no number (NaN or infinity) for the next token: it is damaged",
-            hint="use another checkpoint of the run, or train again",
-        )
+        raise damaged("the next token")
+
+
+def damaged(what: str) -> CheckpointError:
+    """The error for a model that has no number for something."""
+    return CheckpointError(
+        f"the model gives no number (NaN or infinity) for {what}: it is damaged",
+        hint="use another checkpoint of the run, or train again",
+    )
 
 
 def draw_uniforms(seed: int, steps: int) -> Tensor:

@@ -43,15 +43,23 @@ def test_auto_trains_in_bfloat16_where_the_processor_has_it(
     assert resolve(device="cpu").dtype is dtype
 
 
-@pytest.mark.parametrize(("has_it", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_quantized_weights_answer_in_the_fast_number_format(
-    has_it: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("form", "has_it", "dtype"),
+    [
+        ("int8", True, torch.float32),
+        ("int8", False, torch.float32),
+        ("int4", True, torch.bfloat16),
+        ("int4", False, torch.float32),
+    ],
+)
+def test_quantized_weights_answer_in_the_number_format_that_suits_them(
+    form: str, has_it: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, probe, lambda: has_it)
-    runtime = resolve(device="cpu", quantize="int8", training=False)
-    assert (runtime.quantize, runtime.dtype) == ("int8", dtype)
-    assert resolve(device="cpu", quantize="int8", training=True).quantize == "none"
+    runtime = resolve(device="cpu", quantize=form, training=False)
+    assert (runtime.quantize, runtime.dtype) == (form, dtype)
+    assert resolve(device="cpu", quantize=form, training=True).quantize == "none"
 
 
 @pytest.mark.gpu
