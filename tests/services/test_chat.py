@@ -215,6 +215,7 @@ def parrot(tmp_path: Path) -> Path:
     """A model that likes one character best, whatever it has read."""
     vocab = build_vocab([QAPair("几", "鹦鹉学舌")])
     config = GPTConfig(vocab_size=vocab.size, n_layer=1, n_head=1, n_embd=8, block_size=64)
+    torch.manual_seed(0)
     model = GPT(config)
     favourite = model.transformer.wte.weight[vocab.ids["鹦"]].detach()
     with torch.no_grad():
