@@ -47,13 +47,14 @@ class Muon(Optimizer):
             for matrices in by_shape.values():
                 gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
                 buffers = [self._buffer(matrix) for matrix in matrices]
-                rate, decay = group["lr"], group["weight_decay"]
-                if self.found_inf is not None:  # a buffer moved towards itself stays as it is
-                    left_out = self.found_inf > 0
-                    pairs = zip(buffers, gradients, strict=True)
-                    gradients = [torch.where(left_out, b, g) for b, g in pairs]
-                    rate = torch.where(left_out, 0.0, rate)
-                self._update(matrices, gradients, buffers, lr=rate, weight_decay=decay)
+                self._update(
+                    matrices,
+                    gradients,
+                    buffers,
+                    lr=group["lr"],
+                    weight_decay=group["weight_decay"],
+                    found_inf=self.found_inf,
+                )
 
     def _buffer(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]
@@ -70,8 +71,14 @@ def update_matrices(
     *,
     lr: float | Tensor,
     weight_decay: float,
+    found_inf: Tensor | None = None,
 ) -> None:
     """Update matrices of one shape [rows, columns] and their momentum in place."""
+    if found_inf is not None:  # a buffer moved towards itself stays as it is
+        left_out = found_inf > 0
+        pairs = zip(buffers, gradients, strict=True)
+        gradients = [torch.where(left_out, b, g) for b, g in pairs]
+        lr = torch.where(left_out, 0.0, lr)
     torch._foreach_lerp_(buffers, gradients, 1 - MOMENTUM)
     looked_ahead = torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov's form
     updates = orthogonal(torch.stack(looked_ahead))
