@@ -6,7 +6,7 @@ V vocab_size.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,7 @@ from torch.overrides import TorchFunctionMode
 from minigpt.model.cache import KVCache
 from minigpt.model.config import GPTConfig
 from minigpt.model.dropout import Dropout, dropout
-from minigpt.model.masks import flex_attention
-
-if TYPE_CHECKING:
-    from torch.nn.attention.flex_attention import BlockMask
+from minigpt.model.masks import Documents, document_attention
 
 INIT_STD = 0.02  # openai/gpt-2 src/model.py: conv1d's w_init_stdev and wte's initializer
 
@@ -39,7 +36,7 @@ class CausalSelfAttention(nn.Module):
         self,
         x: Tensor,
         *,
-        mask: "Tensor | BlockMask | None",
+        mask: Tensor | Documents | None,
         cache: KVCache | None = None,
         layer: int = 0,
     ) -> Tensor:
@@ -48,34 +45,40 @@ class CausalSelfAttention(nn.Module):
         Args:
             x: [B, T, C].
             mask: Boolean, broadcast to [B, H, T, S], True = may attend; None when the triangle of
-                a sequence without a past, or a single newest token, says it all. With a BlockMask
-                FlexAttention is taken, which has no dropout of attention weights.
+                a sequence without a past, or a single newest token, says it all. Inside Documents
+                attention weights are not dropped.
             cache: Earlier keys and values, extended in place.
             layer: Which layer of the cache is ours.
 
         Returns:
             [B, T, C].
         """
-        B, T, C = x.shape
-        q, k, v = self.qkv_proj(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv_proj(x)
+        if isinstance(mask, Documents):
+            y = document_attention(qkv, mask, self.n_head)
+        else:
+            y = self._attend(qkv, mask=mask, cache=cache, layer=layer).to(x.dtype)
+        out: Tensor = self.resid_dropout(self.out_proj(y))
+        return out
+
+    def _attend(
+        self, qkv: Tensor, *, mask: Tensor | None, cache: KVCache | None, layer: int
+    ) -> Tensor:
+        """[B, T, 3C] -> [B, T, C], in the format of the cache, if there is one."""
+        B, T, _ = qkv.shape
+        q, k, v = qkv.view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
             q = q.to(k.dtype)
         dropout_p = self.dropout if self.training else 0.0
         causal = mask is None and T > 1
-        if mask is not None and not isinstance(mask, Tensor):
-            y = flex_attention(q, k, v, mask)
-        elif causal and q.dtype is torch.bfloat16 and q.device.type == "cpu":
+        if causal and q.dtype is torch.bfloat16 and q.device.type == "cpu":
             y = short_attention(q, k, v, dropout_p=dropout_p)
         else:
             y = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=causal
             )
-        y = y.transpose(1, 2).reshape(B, T, C)  # [B, H, T, D] -> [B, T, C]
-        if cache is not None:
-            y = y.to(x.dtype)
-        out: Tensor = self.resid_dropout(self.out_proj(y))
-        return out
+        return y.transpose(1, 2).flatten(2)  # [B, H, T, D] -> [B, T, C]
 
 
 def short_attention(q: Tensor, k: Tensor, v: Tensor, *, dropout_p: float) -> Tensor:
@@ -120,7 +123,7 @@ class Block(nn.Module):
         self,
         x: Tensor,
         *,
-        mask: "Tensor | BlockMask | None",
+        mask: Tensor | Documents | None,
         cache: KVCache | None = None,
         layer: int = 0,
     ) -> Tensor:
@@ -181,14 +184,9 @@ class GPT(nn.Module):
         *,
         positions: Tensor | None = None,
         segment_ids: Tensor | None = None,
-        mask: "Tensor | BlockMask | None" = None,
         cache: KVCache | None = None,
-        residual_dtype: torch.dtype | None = None,
     ) -> Tensor:
         """The last hidden states, before the output layer; arguments as in `forward`.
-
-        A `mask` given takes the place of the one that `segment_ids` and `cache` ask for. The
-        residual path is kept in `residual_dtype`, if given, else in that of the weights.
 
         Returns:
             [B, T, C].
@@ -201,17 +199,26 @@ class GPT(nn.Module):
                     f"{past + T} tokens do not fit the block_size {self.config.block_size}"
                 )
             positions = torch.arange(past, past + T, device=input_ids.device)
-        if mask is None:
-            mask = attention_mask(T, past=past, segment_ids=segment_ids, device=input_ids.device)
-        h = self.transformer
-        x: Tensor = h.wte(input_ids) + h.wpe(positions)
-        x = h.drop(x if residual_dtype is None else x.to(residual_dtype))
-        for layer, block in enumerate(h.blocks):
+        mask = attention_mask(T, past=past, segment_ids=segment_ids, device=input_ids.device)
+        x = self.embed(input_ids, positions)
+        for layer, block in enumerate(self.transformer.blocks):
             x = block(x, mask=mask, cache=cache, layer=layer)
         if cache is not None:
             cache.advance(T)
-        out: Tensor = h.ln_f(x)
+        out: Tensor = self.transformer.ln_f(x)
         return out
+
+    def embed(
+        self, input_ids: Tensor, positions: Tensor, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """What the first block gets: [B, T, C], in `dtype`, if given, else in that of the weights.
+
+        The residual path stays in that format.
+        """
+        h = self.transformer
+        x: Tensor = h.wte(input_ids) + h.wpe(positions)
+        x = h.drop(x if dtype is None else x.to(dtype))
+        return x
 
     def padded_logits(self, hidden: Tensor) -> Tensor:
         """The logits [..., V] of hidden states [..., C], multiplied as a GPU likes it.

@@ -1,18 +1,26 @@
 """Attention inside each document of packed rows."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:  # importing it takes as long as the rest of the model
-    from torch.nn.attention.flex_attention import BlockMask
-
-TILE = 128  # FlexAttention's default BLOCK_SIZE
+TILE = 128  # rows are a multiple of it: products like it, and attention works in such parts
 
 
-def document_mask(starts: Tensor) -> "Tensor | BlockMask":
+class Documents(NamedTuple):
+    """Documents that stand one after the other in a row of N tokens.
+
+    Attributes:
+        starts: [N] int32: where the document of each token begins.
+        ends: [N] int32: where it ends, exclusively.
+    """
+
+    starts: Tensor
+    ends: Tensor
+
+
+def document_mask(starts: Tensor) -> Tensor | Documents:
     """A causal mask in which a token sees its own document only.
 
     Args:
@@ -20,49 +28,23 @@ def document_mask(starts: Tensor) -> "Tensor | BlockMask":
             the other; N is a multiple of TILE.
 
     Returns:
-        What FlexAttention takes on a GPU, elsewhere a boolean [1, 1, N, N].
+        What `document_attention` takes on a GPU, elsewhere a boolean [1, 1, N, N].
     """
     if starts.device.type == "cuda":
-        _flex()  # here, and not while a block that calls it is being compiled
-        return block_mask(starts[0])
+        return documents(starts[0])
     same = starts[:, :, None] == starts[:, None, :]
     return same.tril()[:, None]
 
 
-def block_mask(starts: Tensor) -> "BlockMask":
-    """The mask of [N] `starts` for FlexAttention, made of a few small tensors."""
-    from torch.nn.attention.flex_attention import BlockMask
-
-    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (starts[query] == starts[key]) & (query >= key)
-
-    tile = torch.arange(len(starts) // TILE, device=starts.device)
-    first = starts[::TILE] // TILE  # the first tile that a tile of queries can see; itself the last
-    columns = (first[:, None] + tile).clamp(max=len(tile) - 1)
-    mask: BlockMask = BlockMask.from_kv_blocks(
-        (tile - first + 1).int()[None, None],
-        columns.int()[None, None],
-        BLOCK_SIZE=TILE,
-        mask_mod=sees,
-        seq_lengths=(len(starts), len(starts)),
-    )
-    return mask
+def documents(starts: Tensor) -> Documents:
+    """The documents with these [N] starts."""
+    ends = torch.searchsorted(starts, starts, right=True)
+    return Documents(starts.int(), ends.int())
 
 
-_compiled: Callable[..., Any] | None = None
+def document_attention(qkv: Tensor, documents: Documents, n_head: int) -> Tensor:
+    """Attention of [1, N, 3C] queries, keys and values inside each document: [1, N, C]."""
+    from minigpt.model.document_attention import attend
 
-
-def flex_attention(q: Tensor, k: Tensor, v: Tensor, mask: "BlockMask") -> Tensor:
-    """Attention of [B, H, N, D] under a block mask."""
-    out: Tensor = _flex()(q, k, v, block_mask=mask)
-    return out
-
-
-def _flex() -> Callable[..., Any]:
-    """FlexAttention, compiled at its first use: otherwise it keeps all scores, and is slow."""
-    global _compiled
-    if _compiled is None:
-        from torch.nn.attention import flex_attention as flex
-
-        _compiled = torch.compile(flex.flex_attention, dynamic=False)
-    return _compiled
+    B, N, _ = qkv.shape
+    return attend(qkv.flatten(0, 1), documents, n_head).view(B, N, -1)

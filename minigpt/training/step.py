@@ -1,5 +1,6 @@
 """One optimizer step, with its pairs side by side in buckets or packed end to end."""
 
+import importlib.util
 import math
 from collections.abc import Callable
 from typing import Protocol
@@ -27,7 +28,6 @@ from minigpt.training.muon import Muon
 from minigpt.training.packing import PackedCorpus, packed_shape, stratified_batches
 
 MICRO_BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192, "cuda": 65_536}
-SMALLEST_HEAD = 16  # channels; FlexAttention has no smaller
 MOST_FOR_CORPUS = 0.25  # of the GPU's memory
 STEPS_BEFORE_RECORDING = 3  # in which everything that is compiled or allocated once is
 
@@ -63,9 +63,8 @@ def build_step(
     report: Report,
 ) -> Step:
     """The kind of step that `batching` names; `auto` packs on a CUDA GPU that holds the corpus."""
-    head = model.config.n_embd // model.config.n_head
     is_gpu = runtime.device.type == "cuda"
-    packs = is_gpu and head >= SMALLEST_HEAD and has_room(runtime, dataset)
+    packs = is_gpu and bool(importlib.util.find_spec("triton")) and has_room(runtime, dataset)
     packs = settings.batching == "packed" or (settings.batching == "auto" and packs)
     kind = PackedStep if packs else BucketedStep
     return kind(model, dataset, optimizers, settings, runtime, report)
@@ -221,7 +220,7 @@ class PackedStep(_Update):
         super().__init__(model, dataset, optimizers, settings, runtime, report)
         self._mine = slice(runtime.rank, None, runtime.world_size)
         self._counted = torch.ones((), device=runtime.device)
-        self._loss = packed_nats
+        self._embed, self._nats = model.embed, packed_nats
         # On a GPU the residual path is read and written more than anything else.
         self._residual_dtype = runtime.dtype if runtime.device.type == "cuda" else torch.float32
         self._records = runtime.device.type == "cuda" and runtime.world_size == 1
@@ -286,9 +285,10 @@ class PackedStep(_Update):
         return 1 - (int(self.dataset.lengths[rows].sum()) - len(rows)) / places
 
     def compile(self) -> None:
-        """Compile the blocks, the loss and Muon's update, each for its one shape."""
+        """Compile the blocks, what stands around them and Muon's update, each for its one shape."""
         self.runtime.compile_blocks(self.model.transformer.blocks, dynamic=False)
-        self._loss = torch.compile(packed_nats, dynamic=False)
+        self._embed = torch.compile(self.model.embed, dynamic=False)
+        self._nats = torch.compile(packed_nats, dynamic=False)
         for optimizer in self.optimizers:
             if isinstance(optimizer, Muon):
                 optimizer.compile()
@@ -298,19 +298,21 @@ class PackedStep(_Update):
         nats = torch.zeros((), device=self.runtime.device)
         for row in range(len(self._pairs)):
             with self.runtime.autocast():
-                hidden = self.model.hidden_states(
+                x = self._embed(
                     batch.input_ids[row : row + 1],
-                    positions=batch.positions[row : row + 1],
-                    mask=document_mask(batch.starts[row : row + 1]),
-                    residual_dtype=self._residual_dtype,
+                    batch.positions[row : row + 1],
+                    self._residual_dtype,
                 )
-                loss = self._loss(self.model, hidden[0], batch.targets[row])
+                mask = document_mask(batch.starts[row : row + 1])
+                for block in self.model.transformer.blocks:
+                    x = block(x, mask=mask)
+                loss = self._nats(self.model, x[0], batch.targets[row])
             torch.autograd.backward(loss / self._counted)
             nats += loss.detach()
         return nats
 
 
-def packed_nats(model: GPT, hidden: Tensor, targets: Tensor) -> Tensor:
-    """The summed loss of [N, C] hidden states."""
-    nats, _ = token_loss(model.padded_logits(hidden), targets)
+def packed_nats(model: GPT, x: Tensor, targets: Tensor) -> Tensor:
+    """The summed loss of what the last block gives, [N, C]."""
+    nats, _ = token_loss(model.padded_logits(model.transformer.ln_f(x)), targets)
     return nats

@@ -1,9 +1,8 @@
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import flex_attention
 
-from minigpt.model.masks import TILE, block_mask, document_mask
+from minigpt.model.masks import TILE, document_mask, documents
 from tests.tiny import random_ids, sharpen, tiny_model
 
 
@@ -31,35 +30,13 @@ def test_a_token_sees_itself_and_what_is_before_it_in_its_document(lengths: list
         assert seen == list(range(int(starts[place]), place + 1))
 
 
-# Uncompiled it warns that it is slow; here it is the meaning of the mask that counts.
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 @EACH_PACKING
-def test_flex_attention_under_its_block_mask_is_attention_under_the_plain_one(
-    lengths: list[int],
-) -> None:
+def test_documents_say_where_the_one_of_each_token_begins_and_ends(lengths: list[int]) -> None:
     starts = starts_of(lengths)
-    torch.manual_seed(0)
-    q, k, v = torch.randn(3, 1, 2, len(starts), 16)
-    plain = document_mask(starts[None])
-    assert isinstance(plain, Tensor)
-
-    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=plain)
-    found = flex_attention(q, k, v, block_mask=block_mask(starts))
-
-    assert isinstance(found, Tensor)
-    torch.testing.assert_close(found, expected)
-
-
-@EACH_PACKING
-def test_the_block_mask_names_the_tiles_that_hold_something_and_no_others(
-    lengths: list[int],
-) -> None:
-    starts = starts_of(lengths)
-    plain = document_mask(starts[None])
-    assert isinstance(plain, Tensor)
-    tiles = len(starts) // TILE
-    holds = plain.view(tiles, TILE, tiles, TILE).any(3).any(1)
-    assert torch.equal(block_mask(starts).to_dense()[0, 0].bool(), holds)
+    found = documents(starts)
+    for place in range(0, len(starts), 7):
+        inside = (starts == starts[place]).nonzero().flatten().tolist()
+        assert [*range(int(found.starts[place]), int(found.ends[place]))] == inside
 
 
 @pytest.mark.parametrize("n_embd", [32, 48])

@@ -496,14 +496,14 @@ class SmallMemory:
     """Has room for forward passes of so many places."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, places: int) -> None:
-        plain = GPT.hidden_states
+        plain = GPT.embed
 
-        def hidden_states(model: GPT, input_ids: Tensor, **arguments: Any) -> Tensor:
+        def embed(model: GPT, input_ids: Tensor, *arguments: Any) -> Tensor:
             if input_ids.numel() > places:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-            return plain(model, input_ids, **arguments)
+            return plain(model, input_ids, *arguments)
 
-        monkeypatch.setattr(GPT, "hidden_states", hidden_states)
+        monkeypatch.setattr(GPT, "embed", embed)
 
 
 @pytest.mark.parametrize(
