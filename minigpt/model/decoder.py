@@ -89,8 +89,11 @@ class Decoder:
     def record(self) -> None:
         """Get ready for many steps: on a GPU they are recorded, and run by kernels of our own.
 
-        Takes a fraction of a second, or a few where the kernels have never been compiled here.
+        Takes a fraction of a second, or a few where the kernels have never been compiled here. On a
+        CPU many rows get weights in an order that suits them.
         """
+        if self.device.type == "cpu" and self.rows > 1:
+            self._newest.pack()
         if self.device.type != "cuda" or self._records:
             return
         self._records = True

@@ -43,6 +43,16 @@ class Newest:
         for layer in self._layers:
             layer.attend = kernels.attend
 
+    def pack(self) -> None:
+        """Go on with weights in the order in which a CPU multiplies many rows by them fastest.
+
+        Where that order is not known, and where weights are quantised, nothing changes.
+        """
+        rows = self.cache.keys.shape[1]
+        self._output = packed(self.model.lm_head, rows)
+        for layer in self._layers:
+            layer.pack(rows)
+
     def __call__(self, ids: Tensor, positions: Tensor, *, width: int, even: bool) -> Tensor:
         """Logits [B, V] of the next tokens.
 
@@ -85,12 +95,29 @@ def own_kernels() -> ModuleType | None:
     return kernels
 
 
+def packed(layer: nn.Module, rows: int) -> Callable[[Tensor], Tensor]:
+    """The layer with a copy of its weights in oneDNN's order for so many rows, where there is one.
+
+    The order saves a third of the time of a product of 64 rows in bfloat16, a fifth in float32.
+    """
+    if type(layer) is not nn.Linear:
+        return layer
+    ops, bias = torch.ops.mkldnn, layer.bias
+    try:
+        weight = ops._reorder_linear_weight(layer.weight.detach(), rows)
+        ops._linear_pointwise(torch.zeros_like(layer.weight[:1]), weight, bias, "none", [], "")
+    except (AttributeError, RuntimeError):  # this PyTorch or this processor has it not
+        return layer
+    return lambda x: ops._linear_pointwise(x, weight, bias, "none", [], "")
+
+
 class _Layer:
     """A block as the step of one token for each row computes it."""
 
     def __init__(self, block: nn.Module, *, alone: bool) -> None:
         assert isinstance(block, Block)  # a ModuleList forgets what it holds
         self.alone = alone
+        self._block = block
         self.attend: Callable[..., Tensor] | None = None
         self.n_head = block.attn.n_head
         self.ln_1, self.ln_2 = block.ln_1, block.ln_2
@@ -98,6 +125,12 @@ class _Layer:
         self.out = self.product(block.attn.out_proj)
         self.up = self.product(block.mlp.c_fc)
         self.down = self.product(block.mlp.c_proj)
+
+    def pack(self, rows: int) -> None:
+        """Take copies of the weights in the order that suits so many rows."""
+        attn, mlp = self._block.attn, self._block.mlp
+        self.qkv, self.out = packed(attn.qkv_proj, rows), packed(attn.out_proj, rows)
+        self.up, self.down = packed(mlp.c_fc, rows), packed(mlp.c_proj, rows)
 
     def product(self, layer: nn.Module) -> Callable[[Tensor], Tensor]:
         """The layer for rows [B, I] -> [B, O].

@@ -85,14 +85,14 @@ class DynamicInt8Linear(QuantizedLinear):
         return y.to(row.dtype)
 
     def _product(self, rows: Tensor) -> Tensor:
-        least, largest = torch.aminmax(rows, dim=1, keepdim=True)
-        least, largest = least.clamp(max=0), largest.clamp(min=0)
+        least = rows.amin(dim=1, keepdim=True).clamp_(max=0)
+        largest = rows.amax(dim=1, keepdim=True).clamp_(min=0)
         scale = ((largest - least) / 127).clamp(min=torch.finfo(torch.float32).tiny)
         zero = (least / scale).round().neg()
         scale = scale.clamp(min=SMALLEST_SCALE)
-        integers = _integers((rows * (1 / scale)).add_(zero), 0, 127, torch.int8)
-        y = torch._int_mm(integers, self.integers.t()).float()
-        return y.addcmul_(zero, self._sums, value=-1).mul_(scale).mul_(self.scales)
+        integers = _integers(torch.addcmul(zero, rows, 1 / scale), 0, 127, torch.int8)
+        y = torch._int_mm(integers, self.integers.t()) * scale
+        return y.addcmul_(zero * -scale, self._sums).mul_(self.scales)
 
     def weights(self) -> Tensor:
         """[O, I] float32: what the integers stand for."""
@@ -232,7 +232,7 @@ def _check(model: GPT, form: str, kernels: set[str]) -> None:
 
 
 def _integers(values: Tensor, low: int, high: int, dtype: torch.dtype) -> Tensor:
-    return values.round().clamp_(low, high).to(dtype)
+    return values.round_().clamp_(low, high).to(dtype)
 
 
 def _grouped(weights: Tensor) -> Tensor:

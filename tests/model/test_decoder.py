@@ -1,8 +1,10 @@
 import pytest
 import torch
+from torch import nn
 
 from minigpt.errors import CheckpointError
 from minigpt.model.decoder import Decoder
+from minigpt.model.newest import packed
 from minigpt.model.sampling import Sampler
 from tests.tiny import random_ids, sharpen, tiny_model
 
@@ -62,6 +64,39 @@ def test_a_decoder_is_used_again_and_with_another_sampler() -> None:
             new = decoder.write([prompt], seeds=[5], steps=10)
             expected = alone(prompt, sampler=sampler, seed=5)
             assert [token for (token,) in new] == expected
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_many_rows_get_what_they_would_get_without_getting_ready(sampler: Sampler) -> None:
+    seeds = range(len(PROMPTS))
+    expected = [alone(prompt, sampler=sampler, seed=i) for i, prompt in enumerate(PROMPTS)]
+    model = sharpen(tiny_model())
+    decoder = Decoder(model, rows=len(PROMPTS), capacity=24, sampler=sampler)
+    decoder.record()
+    drawn = decoder.write(PROMPTS, seeds=seeds, steps=10)
+    assert [list(row) for row in zip(*drawn, strict=True)] == expected
+
+
+@pytest.mark.skipif(not torch._C.has_mkldnn, reason="oneDNN is not there")
+@pytest.mark.parametrize("bias", [True, False])
+def test_packed_weights_are_multiplied_as_they_are(bias: bool) -> None:
+    layer = nn.Linear(64, 48, bias=bias)
+    x = torch.randn(5, 64)
+    with torch.no_grad():
+        product = packed(layer, rows=5)
+        assert product is not layer
+        torch.testing.assert_close(product(x), layer(x))
+
+
+def test_weights_that_cannot_be_packed_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*given: object) -> None:
+        raise RuntimeError("this processor has it not")
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", refused, raising=False)
+    layer = nn.Linear(64, 48)
+    assert packed(layer, rows=5) is layer
+    norm = nn.LayerNorm(4)
+    assert packed(norm, rows=5) is norm
 
 
 def test_weights_that_are_no_numbers_are_told() -> None:
