@@ -77,7 +77,7 @@ def test_many_rows_get_what_they_would_get_without_getting_ready(sampler: Sample
     assert [list(row) for row in zip(*drawn, strict=True)] == expected
 
 
-@pytest.mark.skipif(not torch._C.has_mkldnn, reason="oneDNN is not there")
+@pytest.mark.skipif(not torch._C._has_mkldnn, reason="oneDNN is not there")
 @pytest.mark.parametrize("bias", [True, False])
 def test_packed_weights_are_multiplied_as_they_are(bias: bool) -> None:
     layer = nn.Linear(64, 48, bias=bias)
