@@ -94,6 +94,10 @@ def _beside(result: "EvalResult") -> Iterator[Text]:
         figure = FIGURES[name]
         near, new = (f"{_shown(figure, each.metrics)} of {each.pairs:,}" for each in parts.buckets)
         yield Text(f"{INDENT}{figure.label} near a training question {near}, elsewhere {new}")
+    if "quantization_loss" in metrics:
+        cost = FIGURES["quantization_loss"].shown(metrics["quantization_loss"])
+        nats = "nats of loss on answers, next to the full ones"
+        yield Text(f"{INDENT}quantised weights: {cost} {nats}")
     if "questions_per_s" in metrics:
         rate, first = (
             FIGURES[name].shown(metrics[name]) for name in ("questions_per_s", "time_to_first_s")

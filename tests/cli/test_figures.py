@@ -58,6 +58,14 @@ def test_only_guesses_that_were_made_are_explained() -> None:
     assert "  guess: each token by its frequency" in alone
 
 
+def test_what_quantised_weights_cost_is_shown() -> None:
+    found = result()
+    costly = dataclasses.replace(found, metrics={**found.metrics, "quantization_loss": 0.0123})
+    line = "  quantised weights: +0.0123 nats of loss on answers, next to the full ones"
+    assert line in shown(costly)
+    assert not any("quantised" in line for line in shown(found))
+
+
 def test_a_wide_terminal_has_room_for_the_meanings() -> None:
     meaning = FIGURES["loss_answer"].meaning
     assert any(meaning in line for line in shown(result(), width=200))
