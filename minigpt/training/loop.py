@@ -9,7 +9,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.errors import DivergedError
@@ -21,6 +20,7 @@ from minigpt.settings import TrainSettings
 from minigpt.training.batches import Rows, counted_targets
 from minigpt.training.clock import Clock
 from minigpt.training.optimizer import (
+    Optimizer,
     build_optimizers,
     learning_rate_factor,
     load_optimizer_tensors,

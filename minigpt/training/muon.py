@@ -6,30 +6,26 @@ takes one matrix after the other.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+
+from minigpt.training.grouped import Grouped
 
 MOMENTUM = 0.95
+MOMENTUM_BUFFER = "momentum_buffer"  # what torch.optim.Muon calls it too
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic; steepest at 0
 ITERATIONS = 5
 
 
-class Muon(Optimizer):
-    """Keeps one `momentum_buffer` a matrix; the learning rate may be a tensor on the device.
-
-    Attributes:
-        found_inf: [] on the device, as torch's AdamW has it: at 1 the step changes nothing.
-    """
+class Muon(Grouped):
+    """Keeps one `momentum_buffer` a matrix; the learning rate may be a tensor on the device."""
 
     def __init__(
         self, params: Iterable[nn.Parameter], *, lr: float | Tensor, weight_decay: float
     ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        self.found_inf: Tensor | None = None
+        super().__init__([{"params": list(params), "lr": lr, "weight_decay": weight_decay}])
         self._update = update_matrices
 
     def compile(self) -> None:
@@ -37,7 +33,7 @@ class Muon(Optimizer):
         self._update = torch.compile(update_matrices, dynamic=False)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override] # no loss
+    def step(self) -> None:
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
@@ -57,11 +53,9 @@ class Muon(Optimizer):
                 )
 
     def _buffer(self, matrix: Tensor) -> Tensor:
-        state = self.state[matrix]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(matrix)
-        buffer: Tensor = state["momentum_buffer"]
-        return buffer
+        if matrix not in self.state:
+            self.state[matrix] = {MOMENTUM_BUFFER: torch.zeros_like(matrix)}
+        return self.state[matrix][MOMENTUM_BUFFER]
 
 
 def update_matrices(

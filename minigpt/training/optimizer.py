@@ -5,15 +5,15 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
 
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.settings import TrainSettings
-from minigpt.training.muon import Muon
+from minigpt.training.adamw import AdamW
+from minigpt.training.grouped import Grouped
+from minigpt.training.muon import MOMENTUM_BUFFER, Muon
 
-MOMENTUM_BUFFER = "momentum_buffer"  # the one thing that either Muon keeps
-BETAS = (0.9, 0.95)  # Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B
+Optimizer = Grouped | torch.optim.Optimizer
 
 
 def build_optimizers(model: GPT, settings: TrainSettings) -> list[Optimizer]:
@@ -30,21 +30,14 @@ def build_optimizers(model: GPT, settings: TrainSettings) -> list[Optimizer]:
     matrices = _block_matrices(model) if settings.optimizer == "muon" else []
     taken = {id(parameter) for parameter in matrices}
     rest = [p for p in model.parameters() if id(p) not in taken]
+    lr, decay = settings.learning_rate, settings.weight_decay
     groups = [
-        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.dim() >= 2], "lr": rate(lr), "weight_decay": decay},
+        {"params": [p for p in rest if p.dim() < 2], "lr": rate(lr), "weight_decay": 0.0},
     ]
-    optimizers: list[Optimizer] = [
-        AdamW(
-            groups,
-            lr=rate(settings.learning_rate),
-            betas=BETAS,
-            fused=device.type in {"cpu", "cuda", "mps"},
-            capturable=device.type == "cuda",
-        )
-    ]
+    optimizers: list[Optimizer] = [AdamW(groups)]
     if matrices:
-        lr, decay = settings.muon_learning_rate, settings.weight_decay
+        lr = settings.muon_learning_rate
         if device.type == "cuda":
             optimizers.append(Muon(matrices, lr=rate(lr), weight_decay=decay))
         else:  # together they fill a GPU; on a CPU one after the other takes half the time
@@ -95,9 +88,13 @@ def optimizer_tensors(optimizers: list[Optimizer]) -> dict[str, Tensor]:
 
 def _named_state(optimizers: list[Optimizer]) -> Iterator[tuple[str, Tensor]]:
     for number, optimizer in enumerate(optimizers):
-        for parameter, values in optimizer.state_dict()["state"].items():
-            for kind, value in values.items():
-                yield f"optimizer.{number}.{parameter}.{kind}", torch.as_tensor(value)
+        for index, parameter in enumerate(_parameters(optimizer)):
+            for kind, value in optimizer.state.get(parameter, {}).items():
+                yield f"optimizer.{number}.{index}.{kind}", value
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def load_optimizer_tensors(optimizers: list[Optimizer], tensors: Mapping[str, Tensor]) -> None:
@@ -108,22 +105,23 @@ def load_optimizer_tensors(optimizers: list[Optimizer], tensors: Mapping[str, Te
     """
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, tensor in tensors.items():
-        kind, number, parameter, key = name.split(".")
-        if kind != "optimizer" or not 0 <= int(number) < len(optimizers):
+        what, number, place, kind = name.split(".")
+        if what != "optimizer" or not 0 <= int(number) < len(optimizers):
             raise ValueError(f"unexpected optimizer state {name}")
-        states[int(number)].setdefault(int(parameter), {})[key] = tensor
+        states[int(number)].setdefault(int(place), {})[kind] = tensor
     for optimizer, state in zip(optimizers, states, strict=True):
-        groups = optimizer.state_dict()["param_groups"]
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        parameters = _parameters(optimizer)
         if state.keys() != set(range(len(parameters))):
             raise ValueError("the optimizer state does not fit the model")
         for index, parameter in enumerate(parameters):
             _check_fit(state[index], parameter, kinds=_kinds(optimizer))
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for index, parameter in enumerate(parameters):
+            moved = {kind: tensor.to(parameter.device) for kind, tensor in state[index].items()}
+            optimizer.state[parameter] = moved
 
 
 def _kinds(optimizer: Optimizer) -> set[str]:
-    return {"exp_avg", "exp_avg_sq", "step"} if isinstance(optimizer, AdamW) else {MOMENTUM_BUFFER}
+    return {*AdamW.KINDS} if isinstance(optimizer, AdamW) else {MOMENTUM_BUFFER}
 
 
 def _check_fit(state: Mapping[str, Tensor], parameter: Tensor, *, kinds: set[str]) -> None:

@@ -7,7 +7,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.events import Report, Warned
@@ -23,8 +22,10 @@ from minigpt.training.batches import (
     micro_batches,
     padding_share,
 )
+from minigpt.training.grouped import Grouped
 from minigpt.training.loss import token_loss
 from minigpt.training.muon import Muon
+from minigpt.training.optimizer import Optimizer
 from minigpt.training.packing import PackedCorpus, packed_shape, stratified_batches
 
 MICRO_BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192, "cuda": 65_536}
@@ -132,7 +133,8 @@ class _Update:
         if self.runtime.device.type == "cuda":
             found_inf = 1 - (nats + norm).isfinite().float()
             for optimizer in self.optimizers:
-                optimizer.found_inf = found_inf  # type: ignore[attr-defined] # as AdamW reads it
+                assert isinstance(optimizer, Grouped)  # on a GPU all are ours
+                optimizer.found_inf = found_inf
         else:
             leave_out = not math.isfinite(float(nats) + float(norm))
         for optimizer in self.optimizers:

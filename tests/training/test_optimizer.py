@@ -7,6 +7,7 @@ import torch
 from minigpt.model.gpt import GPT
 from minigpt.settings import TrainSettings
 from minigpt.training.optimizer import (
+    Optimizer,
     build_optimizers,
     learning_rate_factor,
     load_optimizer_tensors,
@@ -100,7 +101,7 @@ def test_factor_scales_each_optimizers_own_rate() -> None:
         assert rates == [{0.001 * factor}, {0.02 * factor}]
 
 
-def step(model: GPT, optimizers: list[torch.optim.Optimizer], seed: int) -> None:
+def step(model: GPT, optimizers: list[Optimizer], seed: int) -> None:
     ids = random_ids(2, 9, vocab_size=model.config.vocab_size, seed=seed)
     model(ids).square().mean().backward()
     for optimizer in optimizers:
