@@ -141,7 +141,7 @@ class _Layer:
         if not self.alone:
             return layer
         if isinstance(layer, QuantizedLinear):
-            return layer.for_a_row()
+            return layer.for_a_row(self.ln_1.weight.dtype)
         if type(layer) is not nn.Linear:
             return layer
         weight, bias = layer.weight, layer.bias

@@ -36,14 +36,14 @@ class QuantizedLinear(nn.Module):
         y = self.product(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias
 
-    def for_a_row(self) -> Callable[[Tensor], Tensor]:
-        """The map for a single row [1, I]: the kernel, and little around it."""
-        product, bias = self.product_of_a_row, self.bias
+    def for_a_row(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """The map for a single row [1, I] of this type: the kernel, and little around it."""
+        product, bias = self.product_of_a_row(dtype), self.bias
         return product if bias is None else lambda x: product(x) + bias
 
-    def product_of_a_row(self, row: Tensor) -> Tensor:
-        """[1, I] -> [1, O], of the type of the row."""
-        return self.product(row)
+    def product_of_a_row(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """What gives [1, O] for a row [1, I] of this type."""
+        return self.product
 
     def product(self, rows: Tensor) -> Tensor:
         """[N, I] -> [N, O], of the type of the rows."""
@@ -76,13 +76,15 @@ class DynamicInt8Linear(QuantizedLinear):
     def product(self, rows: Tensor) -> Tensor:
         """[N, I] -> [N, O], of the type of the rows."""
         if len(rows) == 1:
-            return self.product_of_a_row(rows)
+            return self.product_of_a_row(rows.dtype)(rows)
         return self._product(rows.float()).to(rows.dtype)
 
-    def product_of_a_row(self, row: Tensor) -> Tensor:
-        """[1, I] -> [1, O], of the type of the row."""
-        y: Tensor = torch.ops.quantized.linear_dynamic(row.float(), self._packed, True)
-        return y.to(row.dtype)
+    def product_of_a_row(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """What gives [1, O] for a row [1, I] of this type."""
+        product, packed = torch.ops.quantized.linear_dynamic.default, self._packed
+        if dtype is torch.float32:
+            return lambda row: product(row, packed, True)
+        return lambda row: product(row.float(), packed, True).to(dtype)
 
     def _product(self, rows: Tensor) -> Tensor:
         least = rows.amin(dim=1, keepdim=True).clamp_(max=0)

@@ -84,10 +84,13 @@ def test_four_bits_err_by_half_a_step_at_most() -> None:
 
 @FORMS
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_row_alone_is_mapped_as_among_others(linear: type[QuantizedLinear], bias: bool) -> None:
-    quantized = linear(layer(bias=bias)).to(torch.bfloat16)
-    row = torch.randn(1, 64, dtype=torch.bfloat16)
-    assert torch.equal(quantized.for_a_row()(row), quantized(row))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_alone_is_mapped_as_among_others(
+    linear: type[QuantizedLinear], bias: bool, dtype: torch.dtype
+) -> None:
+    quantized = linear(layer(bias=bias)).to(dtype)
+    row = torch.randn(1, 64, dtype=dtype)
+    assert torch.equal(quantized.for_a_row(dtype)(row), quantized(row))
 
 
 @needs_fbgemm
