@@ -21,9 +21,9 @@ from minigpt.model.quantize import quantize
 from minigpt.settings import RuntimeSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Measured on an H200 (RESULTS.md): compiling takes about 5 s, and saves 0.3 µs a token, whether a
-# step has 1,400 or 63,000 of them and the model is tiny or base. On slower GPUs it saves more.
-TOKENS_WORTH_COMPILING = 15_000_000
+# Measured on an H200 with `base` (RESULTS.md): the compiler takes 12 s, most of them its own import,
+# though its cache is filled, and saves 0.56 µs a token. On slower GPUs it saves more.
+TOKENS_WORTH_COMPILING = 20_000_000
 ROWS, GPU_ROWS = 64, 1024  # texts at once: more are no faster, on two cores and on an H200
 
 
