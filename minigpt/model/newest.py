@@ -1,7 +1,8 @@
 """A model as it reads the newest token of each row, over keys and values of the older ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,7 @@ class Newest:
         self.model = model
         self.cache = cache
         self._layers = [_Layer(block, alone=alone) for block in model.transformer.blocks]
+        self._norm = norm(model.transformer.ln_f)
         self._output = self._layers[0].product(model.lm_head)
         self._row: Callable[[Tensor, Tensor], Tensor] | None = None
 
@@ -66,11 +68,36 @@ class Newest:
             return self._row(ids, positions)
         h = self.model.transformer
         x = F.embedding(ids.clamp(min=0), h.wte.weight) + F.embedding(positions, h.wpe.weight)
-        mask = None if even else _mask(positions, width)
-        keys, values = self.cache.keys, self.cache.values
-        for layer, block in enumerate(self._layers):
-            x = block(x, keys[layer], values[layer], positions, mask=mask, width=width)
-        return self._output(h.ln_f(x))
+        mask = None
+        if not even:
+            positions = positions.clamp(max=width - 1)  # finished rows may be further
+            mask = _mask(positions, width)
+        for layer, seen in zip(self._layers, self._seen(width), strict=True):
+            x = layer(x, seen, positions, mask=mask)
+        return self._output(self._norm(x))
+
+    def _seen(self, width: int) -> Iterator["_Seen"]:
+        """What each layer looks at; all views are made at once, since each takes microseconds."""
+        both = (self.cache.keys, self.cache.values)
+        keys, values = (tensor[:, :, :, :width].unbind(0) for tensor in both)
+        new_keys, new_values = (tensor[:, :, :, width - 1 : width].unbind(0) for tensor in both)
+        return map(_Seen, keys, values, new_keys, new_values)
+
+
+class _Seen(NamedTuple):
+    """The part of a layer's cache that is looked at.
+
+    Attributes:
+        keys: [B, H, S, D].
+        values: [B, H, S, D].
+        last_key: [B, H, 1, D]: the last of them.
+        last_value: [B, H, 1, D]: likewise.
+    """
+
+    keys: Tensor
+    values: Tensor
+    last_key: Tensor
+    last_value: Tensor
 
 
 def _mask(positions: Tensor, width: int) -> Tensor:
@@ -93,6 +120,12 @@ def own_kernels() -> ModuleType | None:
     except ImportError:
         return None
     return kernels
+
+
+def norm(layer: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+    """The layer without what a module does around its function."""
+    shape, weight, bias, eps = layer.normalized_shape, layer.weight, layer.bias, layer.eps
+    return lambda x: torch.layer_norm(x, shape, weight, bias, eps)
 
 
 def packed(layer: nn.Module, rows: int) -> Callable[[Tensor], Tensor]:
@@ -120,7 +153,8 @@ class _Layer:
         self._block = block
         self.attend: Callable[..., Tensor] | None = None
         self.n_head = block.attn.n_head
-        self.ln_1, self.ln_2 = block.ln_1, block.ln_2
+        self.dtype = block.ln_1.weight.dtype
+        self.norm_1, self.norm_2 = norm(block.ln_1), norm(block.ln_2)
         self.qkv = self.product(block.attn.qkv_proj)
         self.out = self.product(block.attn.out_proj)
         self.up = self.product(block.mlp.c_fc)
@@ -141,7 +175,7 @@ class _Layer:
         if not self.alone:
             return layer
         if isinstance(layer, QuantizedLinear):
-            return layer.for_a_row(self.ln_1.weight.dtype)
+            return layer.for_a_row(self.dtype)
         if type(layer) is not nn.Linear:
             return layer
         weight, bias = layer.weight, layer.bias
@@ -149,52 +183,35 @@ class _Layer:
             return lambda x: torch.mv(weight, x[0])[None]
         return lambda x: torch.addmv(bias, weight, x[0])[None]
 
-    def __call__(
-        self,
-        x: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        positions: Tensor,
-        *,
-        mask: Tensor | None,
-        width: int,
-    ) -> Tensor:
+    def __call__(self, x: Tensor, seen: _Seen, positions: Tensor, *, mask: Tensor | None) -> Tensor:
         """[B, C] -> [B, C].
 
         Args:
             x: The tokens that are seen now.
-            keys: [B, H, S, D] of this layer, which get the new ones at `positions`.
-            values: As `keys`.
+            seen: Where this layer's keys and values are, which get the new ones at `positions`.
             positions: [B].
-            mask: [B, 1, 1, width], True = may attend; None when all rows are at `width - 1`.
-            width: How much of the cache is looked at.
+            mask: [B, 1, 1, S], True = may attend; None when all rows are at the last place.
         """
-        qkv = self.qkv(self.ln_1(x))
+        qkv = self.qkv(self.norm_1(x))
         if self.attend is not None:
-            x = x + self.out(self.attend(qkv, keys, values, positions, torch.empty_like(x)))
+            y = self.attend(qkv, seen.keys, seen.values, positions, torch.empty_like(x))
         else:
-            x = x + self.out(self._attended(qkv, keys, values, positions, mask, width))
-        return x + self.down(F.gelu(self.up(self.ln_2(x))))
+            y = self._attended(qkv, seen, positions, mask)
+        x = x + self.out(y)
+        return x + self.down(F.gelu(self.up(self.norm_2(x))))
 
-    def _attended(
-        self,
-        qkv: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        positions: Tensor,
-        mask: Tensor | None,
-        width: int,
-    ) -> Tensor:
+    def _attended(self, qkv: Tensor, seen: _Seen, positions: Tensor, mask: Tensor | None) -> Tensor:
         """[B, 3C] -> [B, C]; the arguments are those of the call."""
         B = len(qkv)
-        q, k, v = qkv.view(B, 3, self.n_head, -1).unbind(1)  # [B, H, D]
+        q, k, v = qkv.view(B, 3, self.n_head, 1, -1).unbind(1)  # [B, H, 1, D]
         if mask is None:
-            keys[:, :, width - 1], values[:, :, width - 1] = k, v
+            seen.last_key.copy_(k)
+            seen.last_value.copy_(v)
         else:
             rows = torch.arange(B, device=qkv.device)
-            keys[rows, :, positions] = k.to(keys.dtype)
-            values[rows, :, positions] = v.to(values.dtype)
+            seen.keys[rows, :, positions] = k[:, :, 0].to(seen.keys.dtype)
+            seen.values[rows, :, positions] = v[:, :, 0].to(seen.values.dtype)
         y = F.scaled_dot_product_attention(
-            q[:, :, None].to(keys.dtype), keys[:, :, :width], values[:, :, :width], attn_mask=mask
+            q.to(seen.keys.dtype), seen.keys, seen.values, attn_mask=mask
         )
-        return y.reshape(B, -1).to(qkv.dtype)
+        return y.view(B, -1).to(qkv.dtype)
