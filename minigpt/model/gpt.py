@@ -144,6 +144,12 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd)
 
+    def forward(self, tokens: Tensor, places: Tensor, dtype: torch.dtype | None) -> Tensor:
+        """What the first block gets: the sum of [B, T, C] embeddings, after dropout."""
+        x = tokens + places
+        out: Tensor = self.drop(x if dtype is None else x.to(dtype))
+        return out
+
 
 class GPT(nn.Module):
     """The whole model: token ids in, logits of the next token out.
@@ -216,8 +222,7 @@ class GPT(nn.Module):
         The residual path stays in that format.
         """
         h = self.transformer
-        x: Tensor = h.wte(input_ids) + h.wpe(positions)
-        x = h.drop(x if dtype is None else x.to(dtype))
+        x: Tensor = h(h.wte(input_ids), h.wpe(positions), dtype)
         return x
 
     def padded_logits(self, hidden: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ from minigpt.model.quantize import quantize
 from minigpt.settings import RuntimeSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Measured on an H200 with `base` (RESULTS.md): the compiler takes 12 s, most of them its own import,
-# though its cache is filled, and saves 0.56 µs a token. On slower GPUs it saves more.
+# Measured on an H200 with `base` (RESULTS.md): with a filled cache the compiler takes 12 s, most of
+# them its own import, and saves 0.56 µs a token. On slower GPUs it saves more.
 TOKENS_WORTH_COMPILING = 20_000_000
 ROWS, GPU_ROWS = 64, 1024  # texts at once: more are no faster, on two cores and on an H200
 

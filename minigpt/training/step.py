@@ -222,7 +222,7 @@ class PackedStep(_Update):
         super().__init__(model, dataset, optimizers, settings, runtime, report)
         self._mine = slice(runtime.rank, None, runtime.world_size)
         self._counted = torch.ones((), device=runtime.device)
-        self._embed, self._nats = model.embed, packed_nats
+        self._nats = packed_nats
         # On a GPU the residual path is read and written more than anything else.
         self._residual_dtype = runtime.dtype if runtime.device.type == "cuda" else torch.float32
         self._records = runtime.device.type == "cuda" and runtime.world_size == 1
@@ -287,9 +287,12 @@ class PackedStep(_Update):
         return 1 - (int(self.dataset.lengths[rows].sum()) - len(rows)) / places
 
     def compile(self) -> None:
-        """Compile the blocks, what stands around them and Muon's update, each for its one shape."""
+        """Compile the blocks, what stands around them and Muon's update, each for its one shape.
+
+        Not the lookup of embeddings: compiled, their gradients would be summed in any order.
+        """
         self.runtime.compile_blocks(self.model.transformer.blocks, dynamic=False)
-        self._embed = torch.compile(self.model.embed, dynamic=False)
+        self.model.transformer.compile(dynamic=False)
         self._nats = torch.compile(packed_nats, dynamic=False)
         for optimizer in self.optimizers:
             if isinstance(optimizer, Muon):
@@ -300,7 +303,7 @@ class PackedStep(_Update):
         nats = torch.zeros((), device=self.runtime.device)
         for row in range(len(self._pairs)):
             with self.runtime.autocast():
-                x = self._embed(
+                x = self.model.embed(
                     batch.input_ids[row : row + 1],
                     batch.positions[row : row + 1],
                     self._residual_dtype,
