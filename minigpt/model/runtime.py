@@ -172,10 +172,14 @@ class Runtime:
             dist.destroy_process_group()
 
     def sum_over_ranks(self, *tensors: Tensor) -> None:
-        """Replace each tensor by its sum over all processes, in place."""
-        if self.world_size > 1:
-            for tensor in tensors:
-                dist.all_reduce(tensor)
+        """Replace each tensor by its sum over all processes, in place; all are sent as one."""
+        if self.world_size == 1:
+            return
+        together = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(together)
+        parts = torch.split(together, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
 
     def any_rank(self, claim: bool) -> bool:
         """Whether the claim holds in at least one process; the same answer in all."""

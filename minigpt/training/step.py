@@ -146,11 +146,12 @@ class _Update:
     def _sum_over_ranks(self, nats: Tensor) -> None:
         if self.runtime.world_size == 1:
             return
+        sums = [nats]
         for parameter in self.model.parameters():
             if parameter.grad is None:  # a small last batch leaves nothing for this process
                 parameter.grad = torch.zeros_like(parameter)
-            self.runtime.sum_over_ranks(parameter.grad)
-        self.runtime.sum_over_ranks(nats)
+            sums.append(parameter.grad)
+        self.runtime.sum_over_ranks(*sums)
 
 
 class BucketedStep(_Update):
