@@ -214,4 +214,4 @@ class _Layer:
         y = F.scaled_dot_product_attention(
             q.to(seen.keys.dtype), seen.keys, seen.values, attn_mask=mask
         )
-        return y.view(B, -1).to(qkv.dtype)
+        return y.reshape(B, -1).to(qkv.dtype)
