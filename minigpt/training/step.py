@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from minigpt.corpus.dataset import TokenizedDataset
+from minigpt.errors import DeviceError
 from minigpt.events import Report, Warned
 from minigpt.model.gpt import GPT
 from minigpt.model.masks import TILE, document_mask
@@ -63,9 +64,19 @@ def build_step(
     runtime: Runtime,
     report: Report,
 ) -> Step:
-    """The kind of step that `batching` names; `auto` packs on a CUDA GPU that holds the corpus."""
+    """The kind of step that `batching` names; `auto` packs on a CUDA GPU that holds the corpus.
+
+    Raises:
+        DeviceError: Pairs shall be packed on a GPU, and there is no Triton for its kernels.
+    """
     is_gpu = runtime.device.type == "cuda"
-    packs = is_gpu and bool(importlib.util.find_spec("triton")) and has_room(runtime, dataset)
+    has_kernels = bool(importlib.util.find_spec("triton"))
+    if is_gpu and settings.batching == "packed" and not has_kernels:
+        raise DeviceError(
+            f"{runtime.device}: packed pairs need Triton there, which is not installed",
+            hint="use --batching bucketed, or install triton",
+        )
+    packs = is_gpu and has_kernels and has_room(runtime, dataset)
     packs = settings.batching == "packed" or (settings.batching == "auto" and packs)
     kind = PackedStep if packs else BucketedStep
     return kind(model, dataset, optimizers, settings, runtime, report)

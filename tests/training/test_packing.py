@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from minigpt.corpus.dataset import TokenizedDataset
+from minigpt.errors import DeviceError
+from minigpt.events import ignore
 from minigpt.model.gpt import GPT
 from minigpt.model.runtime import Runtime
 from minigpt.training.batches import IGNORE_INDEX, LossOn, Rows
 from minigpt.training.loss import token_loss
 from minigpt.training.packing import PackedCorpus, packed_shape, stratified_batches
-from minigpt.training.step import has_room
+from minigpt.training.step import BucketedStep, build_step, has_room
 from tests.tiny import sharpen, tiny_model, tiny_set
 from tests.training.examples import CPU, first_gradients, train_settings, trainer_of
 
@@ -192,3 +194,16 @@ def test_a_corpus_that_would_fill_the_gpu_stays_in_its_file(
         memory = SimpleNamespace(total_memory=share * needed)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, found=memory: found)
         assert has_room(GPU, DATASET) is fits
+
+
+def test_pairs_are_packed_on_a_gpu_only_where_kernels_can_be_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    gpu = Runtime(torch.device("cuda"))
+    auto, packed = (train_settings(batching=batching) for batching in ("auto", "packed"))
+    step = build_step(tiny_model(), DATASET, [], auto, gpu, ignore)
+    assert isinstance(step, BucketedStep)
+    with pytest.raises(DeviceError, match="Triton") as caught:
+        build_step(tiny_model(), DATASET, [], packed, gpu, ignore)
+    assert "--batching bucketed" in caught.value.hint
