@@ -45,6 +45,40 @@ def _store(pointer, rows, values, stride, D: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
+def _own(
+    qkv, starts, tile, C: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr
+):
+    """The rows of a tile: queries, keys, values, where documents begin, which keys are seen."""
+    rows = tile + tl.arange(0, TILE)
+    every = rows >= 0
+    first = tl.load(starts + rows)
+    q = _rows_of(qkv, rows, every, 3 * C, D, WIDTH)
+    k = _rows_of(qkv + C, rows, every, 3 * C, D, WIDTH)
+    v = _rows_of(qkv + 2 * C, rows, every, 3 * C, D, WIDTH)
+    seen = (rows[None, :] >= first[:, None]) & (rows[None, :] <= rows[:, None])
+    return rows, q, k, v, first, seen
+
+
+@triton.jit
+def _before(
+    qkv,
+    at,
+    tile,
+    first,
+    C: tl.constexpr,
+    D: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BESIDE: tl.constexpr,
+):
+    """Some keys and values before a tile, and which queries of the tile see them."""
+    rows = at + tl.arange(0, BESIDE)
+    near = rows < tile
+    k = _rows_of(qkv + C, rows, near, 3 * C, D, WIDTH)
+    v = _rows_of(qkv + 2 * C, rows, near, 3 * C, D, WIDTH)
+    return k, v, (rows[None, :] >= first[:, None]) & near[None, :]
+
+
+@triton.jit
 def _forward(
     qkv,
     starts,
@@ -60,27 +94,17 @@ def _forward(
 ):
     head = tl.program_id(0)
     tile = tl.program_id(1) * TILE
-    rows = tile + tl.arange(0, TILE)
-    every = rows >= 0
-    first = tl.load(starts + rows)
     qkv += head * D
-    q = _rows_of(qkv, rows, every, 3 * C, D, WIDTH)
-    k = _rows_of(qkv + C, rows, every, 3 * C, D, WIDTH)
-    v = _rows_of(qkv + 2 * C, rows, every, 3 * C, D, WIDTH)
+    rows, q, k, v, first, seen = _own(qkv, starts, tile, C, D, WIDTH, TILE)
     scores = tl.dot(q, tl.trans(k), input_precision="ieee") * (SCALE * LOG2_E)
-    seen = (rows[None, :] >= first[:, None]) & (rows[None, :] <= rows[:, None])
     scores = tl.where(seen, scores, float("-inf"))
     top = tl.max(scores, 1)  # a token sees itself, so this is a number
     weights = tl.exp2(scores - top[:, None])
     total = tl.sum(weights, 1)
     out = tl.dot(weights.to(v.dtype), v, input_precision="ieee")
     for at in range(tl.load(starts + tile), tile, BESIDE):
-        keys = at + tl.arange(0, BESIDE)
-        near = keys < tile
-        near_k = _rows_of(qkv + C, keys, near, 3 * C, D, WIDTH)
-        near_v = _rows_of(qkv + 2 * C, keys, near, 3 * C, D, WIDTH)
+        near_k, near_v, near_seen = _before(qkv, at, tile, first, C, D, WIDTH, BESIDE)
         near_scores = tl.dot(q, tl.trans(near_k), input_precision="ieee") * (SCALE * LOG2_E)
-        near_seen = (keys[None, :] >= first[:, None]) & near[None, :]
         near_scores = tl.where(near_seen, near_scores, float("-inf"))
         higher = tl.maximum(top, tl.max(near_scores, 1))
         near_weights = tl.exp2(near_scores - higher[:, None])
@@ -121,35 +145,25 @@ def _backward(
 ):
     head = tl.program_id(0)
     tile = tl.program_id(1) * TILE
-    rows = tile + tl.arange(0, TILE)
-    every = rows >= 0
     qkv += head * D
     qkv_grad += head * D
     y += head * D
     y_grad += head * D
     sums += head * N
-    q = _rows_of(qkv, rows, every, 3 * C, D, WIDTH)
+    rows, q, k, v, first, seen = _own(qkv, starts, tile, C, D, WIDTH, TILE)
+    every = rows >= 0
     g = _rows_of(y_grad, rows, every, C, D, WIDTH)
     mean = tl.sum(_rows_of(y, rows, every, C, D, WIDTH).to(tl.float32) * g.to(tl.float32), 1)
     total = tl.load(sums + rows)
-    first = tl.load(starts + rows)
-
-    k = _rows_of(qkv + C, rows, every, 3 * C, D, WIDTH)
-    v = _rows_of(qkv + 2 * C, rows, every, 3 * C, D, WIDTH)
 
     # Queries of the tile, keys before it
     q_grad = tl.zeros([TILE, WIDTH], dtype=tl.float32)
     for at in range(tl.load(starts + tile), tile, BESIDE):
-        keys = at + tl.arange(0, BESIDE)
-        near = keys < tile
-        near_k = _rows_of(qkv + C, keys, near, 3 * C, D, WIDTH)
-        near_v = _rows_of(qkv + 2 * C, keys, near, 3 * C, D, WIDTH)
-        near_seen = (keys[None, :] >= first[:, None]) & near[None, :]
+        near_k, near_v, near_seen = _before(qkv, at, tile, first, C, D, WIDTH, BESIDE)
         _, near_slopes = _slopes(q, near_k, near_v, g, mean, total, near_seen, SCALE)
         q_grad += tl.dot(near_slopes, near_k, input_precision="ieee")
 
     # Queries and keys of the tile
-    seen = (rows[None, :] >= first[:, None]) & (rows[None, :] <= rows[:, None])
     weights, slopes = _slopes(q, k, v, g, mean, total, seen, SCALE)
     q_grad += tl.dot(slopes, k, input_precision="ieee")
     _store(qkv_grad, rows, q_grad * SCALE, 3 * C, D, WIDTH)
