@@ -7,7 +7,7 @@ import numpy as np
 
 from minigpt.training.batches import Rows
 from minigpt.training.loop import Trainer
-from minigpt.training.step import STEPS_BEFORE_RECORDING
+from minigpt.training.packed_step import STEPS_BEFORE_RECORDING
 from minigpt.training.validation import Validation, validate
 
 ENOUGH_S = 2.0
