@@ -5,6 +5,7 @@ are multiplied by.
 """
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -22,7 +23,7 @@ FBGEMM = "fbgemm"
 SMALLEST_SCALE = 6.1e-5  # of a row; pytorch/FBGEMM, include/fbgemm/QuantUtils.h
 
 
-class QuantizedLinear(nn.Module):
+class QuantizedLinear(nn.Module, ABC):
     """A linear map whose weights are small integers with scales."""
 
     kernel: ClassVar[str]
@@ -45,13 +46,13 @@ class QuantizedLinear(nn.Module):
         """What gives [1, O] for a row [1, I] of this type."""
         return self.product
 
+    @abstractmethod
     def product(self, rows: Tensor) -> Tensor:
         """[N, I] -> [N, O], of the type of the rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weights(self) -> Tensor:
         """[O, I] float32: what the integers stand for."""
-        raise NotImplementedError
 
 
 class DynamicInt8Linear(QuantizedLinear):
@@ -133,9 +134,9 @@ class WeightOnlyLinear(QuantizedLinear):
             return self.few(rows.to(torch.bfloat16)).to(rows.dtype)
         return F.linear(rows, self.weights().to(rows.dtype))
 
+    @abstractmethod
     def few(self, rows: Tensor) -> Tensor:
         """[N, I] -> [N, O] bfloat16 by the kernel that reads the integers."""
-        raise NotImplementedError
 
 
 class Int8Linear(WeightOnlyLinear):

@@ -4,13 +4,14 @@ That one imports PyTorch's compiler as soon as it is used: 3.5 s on a machine wi
 runs that compile nothing.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 
-class Grouped:
+class Grouped(ABC):
     """Parameters in groups that share their settings, and what is kept for each parameter.
 
     Attributes:
@@ -30,6 +31,6 @@ class Grouped:
             for parameter in group["params"]:
                 parameter.grad = None
 
+    @abstractmethod
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        raise NotImplementedError
