@@ -21,7 +21,8 @@ from minigpt.corpus.qa import (
     raw_lines,
     without_ends,
 )
-from minigpt.corpus.takings import CODE_POINTS, Arrays
+from minigpt.corpus.takings import Arrays
+from minigpt.corpus.tokenizer import CODE_POINTS
 from minigpt.corpus.workers import helpers_for, read_parts
 from minigpt.errors import DataError
 from minigpt.events import Report, ignore

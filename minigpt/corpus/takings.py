@@ -15,8 +15,6 @@ from minigpt.corpus.vocab import SEP_ID, UNK_ID
 Arrays = dict[str, NDArray[Any]]
 Options = Mapping[str, Any]
 
-CODE_POINTS = 0x110000  # Unicode ends at U+10FFFF
-
 
 class Taker(Protocol):
     """Gathers something from block after block."""

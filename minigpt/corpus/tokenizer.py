@@ -11,7 +11,7 @@ from minigpt.corpus.vocab import PAD_ID, SEP_ID, SPECIAL_TOKENS, UNK_ID, Vocab
 
 Ids = NDArray[np.uint16] | NDArray[np.uint32]
 
-_CODE_POINTS = 0x110000  # Unicode ends at U+10FFFF
+CODE_POINTS = 0x110000  # Unicode ends at U+10FFFF
 _MOST_UINT16 = 65_535  # tokens
 
 
@@ -83,7 +83,7 @@ def id_table(characters: str) -> Ids:
         [code points] uint16, or uint32 where the vocabulary has more than 65,535 tokens.
     """
     size = len(SPECIAL_TOKENS) + len(characters)
-    table = np.full(_CODE_POINTS, UNK_ID, dtype="<u2" if size <= _MOST_UINT16 else "<u4")
+    table = np.full(CODE_POINTS, UNK_ID, dtype="<u2" if size <= _MOST_UINT16 else "<u4")
     points = np.frombuffer(characters.encode("utf-32-le"), dtype="<u4")
     table[points] = np.arange(len(SPECIAL_TOKENS), size)
     return table

@@ -96,7 +96,7 @@ def test_blocks_give_what_lines_give_under_other_names(
 
 
 @pytest.mark.parametrize("kind", ODD_KINDS)
-def test_anodd_line_among_usual_ones_is_read_as_alone(kind: str) -> None:
+def test_an_odd_line_among_usual_ones_is_read_as_alone(kind: str) -> None:
     content = b"\n".join([GOOD, GOOD, odd_line(kind, "问", "答"), GOOD, b""])
     assert in_blocks(content, [], 10_000) == line_by_line(content)
 
