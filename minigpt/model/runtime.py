@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 import torch
@@ -46,6 +46,7 @@ class Runtime:
     quantize: Literal["none", "int8", "int4"] = "none"
     rank: int = 0
     world_size: int = 1
+    _graphs: list[torch.cuda.CUDAGraph] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def resolve(cls, settings: RuntimeSettings, *, training: bool) -> Self:
@@ -143,8 +144,10 @@ class Runtime:
             A function that does the same work; its result is overwritten by the next call.
         """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Others' threads may use CUDA meanwhile: NCCL's watchdog does.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = work()
+        self._graphs.append(graph)
 
         def replay() -> Tensor:
             graph.replay()
@@ -165,10 +168,15 @@ class Runtime:
         if self.world_size == 1:
             yield
             return
-        dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        is_gpu = self.device.type == "cuda"
+        dist.init_process_group(
+            "nccl" if is_gpu else "gloo", device_id=self.device if is_gpu else None
+        )
         try:
             yield
         finally:
+            for graph in self._graphs:  # NCCL waits for those that still hold its work
+                graph.reset()
             dist.destroy_process_group()
 
     def sum_over_ranks(self, *tensors: Tensor) -> None:

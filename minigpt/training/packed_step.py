@@ -22,7 +22,7 @@ STEPS_BEFORE_RECORDING = 3  # in which everything that is compiled or allocated 
 
 
 class PackedStep(Update):
-    """Pairs end to end; one process alone on a CUDA GPU records the whole step and repeats it."""
+    """Pairs end to end; on a CUDA GPU the whole step is recorded once and repeated."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class PackedStep(Update):
         self._nats = packed_nats
         # On a GPU the residual path is read and written more than anything else.
         self._residual_dtype = runtime.dtype if runtime.device.type == "cuda" else torch.float32
-        self._records = runtime.device.type == "cuda" and runtime.world_size == 1
+        self._records = runtime.device.type == "cuda"
         self._arrange()
 
     def _arrange(self) -> None:

@@ -106,14 +106,14 @@ def first_gradients(trainer: Trainer) -> Mapping[str, Tensor]:
     return {name: t for name, t in trainer.tensors().items() if name.endswith("exp_avg")}
 
 
-def train_as_a_rank(path: Path) -> None:
+def train_as_a_rank(path: Path, device: str) -> None:
     """What each process of a `torchrun` does; writes its weights and validation losses."""
     runtime = Runtime.resolve(
-        RuntimeSettings(device="cpu", dtype="float32", compile="off"), training=True
+        RuntimeSettings(device=device, dtype="float32", compile="off"), training=True
     )
     with runtime.distributed():
         kept = Kept(path / f"{runtime.rank}.safetensors")
-        trainer = trainer_of(train_settings(batch_size=19), runtime=runtime, kept=kept)
-        trainer.fit()
+        model = tiny_model().to(runtime.device)
+        trainer_of(train_settings(batch_size=19), model=model, runtime=runtime, kept=kept).fit()
     losses = [loss for _, loss, _ in kept.validations]
     (path / f"{runtime.rank}.json").write_text(json.dumps(losses))

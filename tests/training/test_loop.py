@@ -451,26 +451,32 @@ def test_fresh_and_resumed_models_are_not_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("device", "tolerance"),
+    [("cpu", 1e-4), pytest.param("cuda", 1e-3, marks=pytest.mark.gpu)],  # 1e-3: TF32
+)
 def test_two_processes_train_to_the_weights_of_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: str, tolerance: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if device == "cuda" and torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA devices")
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "alone").mkdir()
-    train_as_a_rank(tmp_path / "alone")
+    train_as_a_rank(tmp_path / "alone", device)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     script = (
         "import sys; from pathlib import Path\n"
         "from tests.training.examples import train_as_a_rank\n"
-        "train_as_a_rank(Path(sys.argv[1]))"
+        "train_as_a_rank(Path(sys.argv[1]), sys.argv[2])"
     )
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path)],
-            env={**os.environ, **common, "RANK": rank, "OMP_NUM_THREADS": "1"},
+            [sys.executable, "-c", script, str(tmp_path), device],
+            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
             cwd=Path(__file__).parents[2],
         )
         for rank in ("0", "1")
@@ -482,11 +488,11 @@ def test_two_processes_train_to_the_weights_of_one(
     assert_same_weights(dict(ranks[0]), dict(ranks[1]))
     fresh = snapshot(tiny_model())
     for name, weight in alone.items():
-        torch.testing.assert_close(ranks[0][name], weight, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(ranks[0][name], weight, rtol=10 * tolerance, atol=tolerance)
         assert not torch.equal(fresh[name], weight)
     losses = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("0", "1", "alone/0")]
     assert losses[0] == losses[1]
-    assert np.allclose(losses[0], losses[2], rtol=1e-4)
+    assert np.allclose(losses[0], losses[2], rtol=tolerance)
 
 
 # When memory is short
