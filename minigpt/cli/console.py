@@ -212,14 +212,16 @@ def _write_utf8(stream: IO[str], text: str) -> None:
 
 def write_error(error: MiniGPTError, *, json: bool) -> None:
     """Say what went wrong: on stderr for people, and on stdout as JSON if that was asked for."""
+    console = Console(json=json)
+    is_stop = isinstance(error, InterruptedRunError)
+    if is_stop and not console.speaks:  # all processes are stopped alike
+        return
     if json:
         write_json(sys.stdout, {"error": _plain_error(error)})
-    console = Console(json=json)
     if is_debugging():
         written = "".join(traceback.format_exception(error))
         console.err_line(Text(safe(written.rstrip(), keep="\n\t")))
-    kind = "note" if isinstance(error, InterruptedRunError) else "error"
-    console.say(kind, error.message, hint=error.hint)
+    console.say("note" if is_stop else "error", error.message, hint=error.hint)
 
 
 def _plain_error(error: MiniGPTError) -> dict[str, str]:

@@ -128,6 +128,17 @@ def test_everything_else_has_a_code_and_no_traceback(
     assert done.err
 
 
+def test_of_processes_that_are_stopped_together_one_says_so(
+    run: Run, fake_service: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    fake_service("vocab", build_vocabulary=raising(InterruptedRunError("stopped")))
+    done = run("vocab", "--json")
+    assert (done.code, done.out, done.err) == (130, "", "")
+    fake_service("vocab", build_vocabulary=raising(errors.DeviceError("cuda:1: not there")))
+    assert "cuda:1: not there" in run("vocab").err  # which only this process knows
+
+
 def test_debugging_shows_the_traceback(
     run: Run, fake_service: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
