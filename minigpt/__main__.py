@@ -1,11 +1,19 @@
 """python -m minigpt, what torchrun starts, and the `minigpt` script."""
 
+import gc
+import os
 import signal
 import sys
+
+# Loading the program makes many objects that stay; each look for garbage among them is for nothing.
+GARBAGE_LOOKED_FOR_EVERY = 100_000  # objects; Python's own number is 700
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    gc.set_threshold(GARBAGE_LOOKED_FOR_EVERY)
+    # pydantic would read what every installed package says of itself; no plugin is of use here.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # Until the program can say that it was stopped, Ctrl-C ends it as the system does: quietly.
     earlier = signal.getsignal(signal.SIGINT)
     if earlier is signal.default_int_handler:

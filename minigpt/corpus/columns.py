@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -9,37 +10,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigpt.corpus.blocks import Block
-from minigpt.corpus.layout import CodePoints, Layout, Lengths, Texts
+from minigpt.corpus.layout import QUOTE, CodePoints, Layout, Lengths, Texts
 from minigpt.corpus.left_out import BadRow
 from minigpt.corpus.objects import ObjectReader
 from minigpt.corpus.qa import BOM, MAX_LINE_BYTES, MOST_READ, parse_fields, without_ends
 
 _FEW = 1_024  # with fewer bytes for each backslash, lines are looked at one by one
 
-# Lines together; the others without line end, and each after how many bytes of those.
-Aside = tuple[bytes, list[tuple[int, bytes]]]
+_NOTHING = Texts(np.empty(0, np.uint32), np.empty(0, np.int64))
+
+# Lines that are read one by one, without line end, and after how many bytes of the others.
+Aside = Sequence[tuple[int, bytes]]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What a block holds.
+    """What a block holds; what is asked for is worked out then.
 
     Attributes:
         block: The block.
-        code_points: [C] uint32; questions and answers in turn, each followed by one place that is
-            no text: room for a separator.
-        lengths: [pairs, 2] int64; characters of each question and answer, and that place.
-        lines: Number of lines, blank and bad ones included.
-        without_pair: Numbers, from 0, of the lines that hold no pair.
-        bad: Those of them that are not blank, with their numbers in the block, from 0.
+        usual: What its usual lines hold.
+        others: Its other lines, without line end.
+        before: How many of the usual lines stand before each of those.
+        found: The question and the answer of each of those, or None.
+        bad: Those of them that hold no pair and are not blank, with their numbers in the block,
+            from 0.
     """
 
     block: Block
-    code_points: CodePoints
-    lengths: Lengths
-    lines: int
-    without_pair: tuple[int, ...]
+    usual: Texts
+    others: Sequence[bytes]
+    before: Sequence[int]
+    found: Sequence[tuple[str, str] | None]
     bad: tuple[BadRow, ...]
+
+    @property
+    def lines(self) -> int:
+        """Number of lines, blank and bad ones included."""
+        return self.usual.ends.size + len(self.others)
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs."""
+        return self.lines - self.found.count(None)
+
+    @property
+    def code_points(self) -> CodePoints:
+        """[C] uint32; questions and answers in turn, each followed by one place that is no text."""
+        return self._merged[0]
+
+    @property
+    def lengths(self) -> Lengths:
+        """[pairs, 2] int64; characters of each question and answer, and the place after it."""
+        return self._merged[1]
+
+    def counts(self) -> NDArray[np.int64]:
+        """How often each code point stands in questions and answers, up to the highest."""
+        usual = np.bincount(self.usual.points, minlength=QUOTE + 1)
+        usual[QUOTE] = 0  # a quote in the text would be escaped, and its line no usual one
+        texts = "".join(chain.from_iterable(filter(None, self.found)))
+        return added(usual, np.bincount(np.frombuffer(texts.encode("utf-32-le"), dtype="<u4")))
 
     def spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the bytes of each pair's line begin in the file, and how many they are.
@@ -47,15 +77,39 @@ class Columns:
         They count neither the line end nor a BOM.
         """
         raw = np.frombuffer(self.block.raw, dtype=np.uint8)
-        ends = np.flatnonzero(raw == ord("\n"))
-        if not self.block.raw.endswith(b"\n"):
-            ends = np.append(ends, raw.size)
-        starts = np.concatenate(([0], ends[:-1] + 1))
-        starts, ends = (np.delete(array, self.without_pair) for array in (starts, ends))
+        other_sizes = np.fromiter(map(len, self.others), np.int64, len(self.others)) + 1
+        sizes = np.insert(np.diff(self.usual.ends, prepend=0), self.before, other_sizes)
+        ends = sizes.cumsum() - 1
+        starts = ends - sizes + 1
+        pairs = zip(self.before, self.found, strict=True)
+        without = [before + index for index, (before, each) in enumerate(pairs) if each is None]
+        starts, ends = (np.delete(array, without) for array in (starts, ends))
         ends -= raw[ends - 1] == ord("\r")
         for index in np.flatnonzero(raw[starts] == BOM[0]).tolist():
             starts[index] += len(BOM)  # a line that holds a pair and begins so begins with a BOM
         return starts + self.block.start, ends - starts
+
+    @cached_property
+    def _merged(self) -> tuple[CodePoints, Lengths]:
+        """The pairs of the other lines where they belong among the usual ones."""
+        points, lengths = self.usual.points, self.usual.lengths
+        texts = [*chain.from_iterable(filter(None, self.found))]
+        if not texts:
+            return points, lengths
+        new_points = np.frombuffer("\n".join([*texts, ""]).encode("utf-32-le"), dtype="<u4")
+        new_lengths = np.fromiter(map(len, texts), np.int64, len(texts)).reshape(-1, 2) + 1
+        if not lengths.size:
+            return new_points, new_lengths
+        pairs = zip(self.before, self.found, strict=True)
+        before = [before for before, each in pairs if each is not None]
+        ends = np.concatenate(([0], lengths.sum(axis=1).cumsum()))
+        pieces: list[CodePoints] = []
+        done = new_done = 0
+        for cut, size in zip(ends[before].tolist(), new_lengths.sum(axis=1).tolist(), strict=True):
+            pieces += [points[done:cut], new_points[new_done : new_done + size]]
+            done, new_done = cut, new_done + size
+        new = np.concatenate([*pieces, points[done:]])
+        return new, np.insert(lengths, before, new_lengths, axis=0)
 
 
 class ColumnReader:
@@ -73,7 +127,7 @@ class ColumnReader:
     def read(self, block: Block) -> Columns:
         """Read a block."""
         if len(block.raw) > MAX_LINE_BYTES:  # a line may be over the limit, or cut
-            return self._merge(block, None, [(0, line) for line in _lines(block.raw)])
+            return self._with_others(block, _NOTHING, _one_by_one(block.raw))
         raw = block.raw if block.raw.endswith(b"\n") else block.raw + b"\n"
         usual, others = _set_escapes_aside(raw)
         texts = self._read_usual(usual)
@@ -81,8 +135,8 @@ class ColumnReader:
             usual, others = _set_aside(raw, self._layout.line.fullmatch)
             texts = self._layout.read(usual)
         if texts is None:
-            others = [(0, line) for line in _lines(raw)]
-        return self._merge(block, texts, others)
+            texts, others = _NOTHING, _one_by_one(raw)
+        return self._with_others(block, texts, others)
 
     def _read_usual(self, lines: bytes) -> Texts | None:
         if self._layout is not None:
@@ -98,64 +152,33 @@ class ColumnReader:
         self._layout = layout
         return layout.read(lines)
 
-    def _merge(
-        self, block: Block, texts: Texts | None, others: Sequence[tuple[int, bytes]]
-    ) -> Columns:
-        """Put the pairs of the other lines where they belong among the usual ones."""
-        usual = texts or Texts(
-            np.empty(0, np.uint32), np.empty((0, 2), np.int64), np.empty(0, np.int64)
-        )
-        before = np.searchsorted(usual.places, [place for place, _ in others]).tolist()
-        found = self._objects.read([line for _, line in others])
-        without_pair: list[int] = []
+    def _with_others(self, block: Block, usual: Texts, others: Aside) -> Columns:
+        before = np.searchsorted(usual.ends, [place for place, _ in others], side="right").tolist()
+        lines = [line for _, line in others]
+        found = self._objects.read(lines)
         bad: list[BadRow] = []
         for index in [index for index, each in enumerate(found) if each is None]:
-            raw = without_ends(others[index][1][:MOST_READ])
+            raw = without_ends(lines[index][:MOST_READ])
             fields = self._fields(raw) if raw.strip() else ""
             if not isinstance(fields, str):
                 found[index] = fields[self.question_key], fields[self.answer_key]
-                continue
-            without_pair.append(before[index] + index)
-            if fields:
+            elif fields:
                 bad.append(BadRow(before[index] + index, raw, fields))
-        points, lengths = _inserted(
-            usual,
-            [place for place, each in zip(before, found, strict=True) if each is not None],
-            [*chain.from_iterable(each for each in found if each is not None)],
-        )
-        lines = len(usual.lengths) + len(others)
-        return Columns(block, points, lengths, lines, tuple(without_pair), tuple(bad))
+        return Columns(block, usual, lines, before, found, tuple(bad))
 
     def _fields(self, raw: bytes) -> dict[str, Any] | str:
         return parse_fields(raw, question_key=self.question_key, answer_key=self.answer_key)
-
-
-def _inserted(
-    usual: Texts, before: Sequence[int], texts: Sequence[str]
-) -> tuple[CodePoints, Lengths]:
-    """The usual pairs with others among them, each after so many of the usual ones."""
-    points, lengths = usual.points, usual.lengths
-    if not texts:
-        return points, lengths
-    new_points = np.frombuffer("\n".join([*texts, ""]).encode("utf-32-le"), dtype="<u4")
-    new_lengths = np.fromiter(map(len, texts), np.int64, len(texts)).reshape(-1, 2) + 1
-    if not lengths.size:
-        return new_points, new_lengths
-    ends = np.concatenate(([0], lengths.sum(axis=1).cumsum()))
-    pieces: list[CodePoints] = []
-    done = new_done = 0
-    for cut, size in zip(ends[before].tolist(), new_lengths.sum(axis=1).tolist(), strict=True):
-        pieces += [points[done:cut], new_points[new_done : new_done + size]]
-        done, new_done = cut, new_done + size
-    new = np.concatenate([*pieces, points[done:]])
-    return new, np.insert(lengths, before, new_lengths, axis=0)
 
 
 def _lines(raw: bytes) -> list[bytes]:
     return raw.removesuffix(b"\n").split(b"\n")
 
 
-def _set_escapes_aside(raw: bytes) -> Aside:
+def _one_by_one(raw: bytes) -> Aside:
+    return [(0, line) for line in _lines(raw)]
+
+
+def _set_escapes_aside(raw: bytes) -> tuple[bytes, Aside]:
     """The lines without a backslash together, and the others."""
     if raw.count(b"\\") * _FEW > len(raw):
         return _set_aside(raw, lambda line: b"\\" not in line)
@@ -172,7 +195,7 @@ def _set_escapes_aside(raw: bytes) -> Aside:
     return (b"".join([*usual, raw[done:]]), others) if others else (raw, others)
 
 
-def _set_aside(raw: bytes, is_usual: Callable[[bytes], object]) -> Aside:
+def _set_aside(raw: bytes, is_usual: Callable[[bytes], object]) -> tuple[bytes, Aside]:
     usual: list[bytes] = []
     others: list[tuple[int, bytes]] = []
     size = 0
@@ -183,3 +206,11 @@ def _set_aside(raw: bytes, is_usual: Callable[[bytes], object]) -> Aside:
         else:
             others.append((size, line))
     return b"".join(line + b"\n" for line in usual), others
+
+
+def added(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum of two arrays of counts; what is beyond the end of one counts as zero."""
+    longer, shorter = (first, second) if first.size > second.size else (second, first)
+    longer = longer.copy()
+    longer[: shorter.size] += shorter
+    return longer

@@ -19,10 +19,14 @@ Lengths = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
-_QUOTE = ord('"')
+QUOTE = ord('"')
 _FIRST_TEXT = 0x20  # what is less can stand in JSON only between values, or escaped
 _SPACE = " \t\r\n"  # of JSON
-_IS_SPACE = np.array([chr(point).isspace() for point in range(0x3002)])  # none is higher
+_SPACES = [chr(point).encode() for point in range(0x3002) if chr(point).isspace()]  # none is higher
+# What a blank text begins with: the quote after it, or white space.
+_MAY_BE_BLANK = np.isin(np.arange(256), [QUOTE, *(space[0] for space in _SPACES)])
+_WIDE = 0xE0  # first byte of characters of three bytes, and least of them
+_WIDE_SPACES = [int.from_bytes(space) for space in _SPACES if space[0] >= _WIDE]
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,18 @@ class Texts:
     """What some lines hold.
 
     Attributes:
-        points: [C] uint32 code points of questions and answers in turn, each followed by one place
-            that is no text: room for a separator.
-        lengths: [pairs, 2] int64; characters of each question and answer, and that place.
-        places: [pairs] int64; of some byte of each line, in the lines as they were given.
+        points: [C] uint32 code points of questions and answers in turn, each followed by a quote,
+            which is no text: room for a separator.
+        ends: [pairs] int64; where each line ends, in bytes of the lines as they were given.
     """
 
     points: CodePoints
-    lengths: Lengths
-    places: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    @cached_property
+    def lengths(self) -> Lengths:
+        """[pairs, 2] int64; characters of each question and answer, and the quote."""
+        return _lengths(self.points).reshape(-1, 2)
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class Layout:
         only way to read the lines: in a value all three would be escaped.
         """
         raw = np.frombuffer(lines, dtype=np.uint8)
-        quotes = np.flatnonzero(raw == _QUOTE)
+        quotes = np.flatnonzero(raw == QUOTE)
         first, *joints, last = self.parts
         if not (lines.startswith(first) and lines.endswith(last)) or b"\\" in lines:
             return None
@@ -117,22 +124,27 @@ class Layout:
             points = np.frombuffer(str(raw[kept].data, "utf-8").encode("utf-32-le"), dtype="<u4")
         except UnicodeDecodeError:
             return None
-        lengths = np.diff(np.flatnonzero(points == _QUOTE), prepend=-1)
-        points, lengths = self._used(points, lengths.reshape(-1, self.fields))
-        return None if _any_is_blank(points, lengths) else Texts(points, lengths, closing[-1])
+        ends = closing[-1] + len(last)
+        opening = [np.concatenate(([0], ends[:-1])), *closing[:-1]]
+        for value in self.used:
+            starts = opening[value] + len(self.parts[value])
+            if _any_is_blank(lines, raw, starts, closing[value]):
+                return None
+        return Texts(self._used(points), ends)
 
     @cached_property
     def _controls(self) -> int:
         """Number of control characters around the values of a line."""
         return sum(byte < _FIRST_TEXT for part in self.parts for byte in part)
 
-    def _used(self, points: CodePoints, lengths: Lengths) -> tuple[CodePoints, Lengths]:
+    def _used(self, points: CodePoints) -> CodePoints:
         """The question and the answer of all fields."""
         if self.used == (0, 1) and self.fields == len(self.used):
-            return points, lengths
+            return points
+        lengths = _lengths(points).reshape(-1, self.fields)
         ends = lengths.cumsum().reshape(lengths.shape)[:, self.used].ravel()
-        used = lengths[:, self.used]
-        return points.take(_places(ends - used.ravel(), used.ravel())), used
+        used = lengths[:, self.used].ravel()
+        return points.take(_places(ends - used, used))
 
 
 def _around_values(pieces: Sequence[bytes]) -> Iterator[bytes]:
@@ -165,12 +177,19 @@ def _windows(array: Bytes | Mask, width: int) -> NDArray[np.void]:
     return np.ndarray(array.size - width + 1, f"V{width}", buffer=array.data, strides=1)
 
 
-def _any_is_blank(points: CodePoints, lengths: Lengths) -> bool:
-    """Whether a part is empty or white space; only those that begin with it are looked at."""
-    sizes = lengths.ravel()
-    starts = sizes.cumsum() - sizes
-    doubtful = np.flatnonzero((sizes == 1) | _IS_SPACE.take(points[starts], mode="clip"))
+def _lengths(points: CodePoints) -> Lengths:
+    """Characters of each text, and the quote after it."""
+    return np.diff(np.flatnonzero(points == QUOTE), prepend=-1)
+
+
+def _any_is_blank(lines: bytes, raw: Bytes, starts: Lengths, ends: Lengths) -> bool:
+    """Whether a text between these bytes is empty or white space; few are looked at."""
+    doubtful = np.flatnonzero(_MAY_BE_BLANK[raw[starts]])
+    first, second, third = raw[starts[doubtful] + np.arange(3)[:, None]].astype(np.int64)
+    # Most are punctuation, whose first byte is that of some white space.
+    is_wide_space = np.isin(first << 16 | second << 8 | third, _WIDE_SPACES)
+    doubtful = doubtful[(first < _WIDE) | is_wide_space]
     return any(
-        not points[start : start + size - 1].tobytes().decode("utf-32-le").strip()
-        for start, size in zip(starts[doubtful].tolist(), sizes[doubtful].tolist(), strict=True)
+        not lines[start:end].decode("utf-8").strip()
+        for start, end in zip(starts[doubtful].tolist(), ends[doubtful].tolist(), strict=True)
     )

@@ -47,14 +47,14 @@ class Job:
         with Path(self.path).open("rb") as file:
             for block in read_blocks(file, start, end):
                 columns = reader.read(block)
-                if len(columns.lengths):
+                if columns.pairs:
                     taker.take(columns)
                 for row in columns.bad:
                     if len(shown) < SHOWN_BAD_LINES:
                         shown.append(BadRow(lines + row.number, row.raw, row.reason))
                     by_reason[row.reason] += 1
                 lines += columns.lines
-                pairs += len(columns.lengths)
+                pairs += columns.pairs
         return Part(lines, pairs, tuple(shown), dict(by_reason), taker.arrays())
 
     def to_json(self) -> str:

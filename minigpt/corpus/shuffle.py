@@ -66,12 +66,14 @@ def _accepted(draws: NDArray[np.int64], last: int) -> NDArray[np.bool_]:
 def _swap(order: Order, last: int, partners: NDArray[np.int64]) -> None:
     """Let the places from `last` down change places with their partners, one after the other."""
     places = np.arange(last, last - partners.size, -1)
-    least = int(places[-1])
-    met = np.sort(partners)
-    twice = met[1:][met[1:] == met[:-1]]
-    inside = partners[partners >= least]
+    by_partner = partners.argsort()
+    met = partners[by_partner]
+    same = np.flatnonzero(met[1:] == met[:-1])
+    inside = partners >= places[-1]
     # Places that meet nobody else can all change at once; the others, few, in their turn.
-    apart = ~(np.isin(partners, twice) | (partners >= least) | np.isin(places, inside))
+    apart = ~inside
+    apart[by_partner[same]] = apart[by_partner[same + 1]] = False
+    apart[last - partners[inside]] = False
     order[places[apart]], order[partners[apart]] = order[partners[apart]], order[places[apart]]
     for place, partner in zip(places[~apart].tolist(), partners[~apart].tolist(), strict=True):
         order[place], order[partner] = order[partner], order[place]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from minigpt.corpus.columns import added
 from minigpt.corpus.repeats import Contested, Repeats
 from minigpt.corpus.scan import CharacterCounts, DataFile, Scan, read_pairs_at
-from minigpt.corpus.takings import Arrays, added
+from minigpt.corpus.takings import Arrays
 from minigpt.corpus.vocab import Vocab
 from minigpt.events import Report, ignore
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minigpt.corpus.columns import Columns
+from minigpt.corpus.columns import Columns, added
 from minigpt.corpus.hashing import hash_parts
 from minigpt.corpus.repeats import RECORD, Records, in_buckets, make_records
 from minigpt.corpus.tokenizer import id_table
@@ -34,11 +34,7 @@ class Characters:
 
     def take(self, columns: Columns) -> None:
         """Count the characters of a block."""
-        points = columns.code_points
-        counts = np.bincount(points)
-        no_text = np.bincount(points[columns.lengths.ravel().cumsum() - 1])
-        counts[: no_text.size] -= no_text
-        self._counts = added(self._counts, counts)
+        self._counts = added(self._counts, columns.counts())
 
     def arrays(self) -> Arrays:
         """The characters that occur, in code point order."""
@@ -146,14 +142,6 @@ class Places:
         columns = zip(nothing, *self._taken, strict=True)
         names = ("starts", "sizes", "questions")
         return {name: np.concatenate(column) for name, column in zip(names, columns, strict=True)}
-
-
-def added(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sum of two arrays of counts; what is beyond the end of one counts as zero."""
-    longer, shorter = (first, second) if first.size > second.size else (second, first)
-    longer = longer.copy()
-    longer[: shorter.size] += shorter
-    return longer
 
 
 TAKERS: Mapping[str, Callable[..., Taker]] = {
