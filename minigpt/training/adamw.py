@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from minigpt.training.grouped import Grouped
+from minigpt.training.base_optimizer import Optimizer
 
 BETAS = (0.9, 0.95)  # Brown et al. 2020, "Language Models are Few-Shot Learners", appendix B
 EPS = 1e-8  # torch.optim.AdamW's
 
 
-class AdamW(Grouped):
+class AdamW(Optimizer):
     """Groups have `params`, `lr`, a number or a tensor on the device, and `weight_decay`."""
 
     KINDS = ("exp_avg", "exp_avg_sq", "step")

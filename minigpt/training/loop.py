@@ -17,10 +17,10 @@ from minigpt.model.gpt import GPT
 from minigpt.model.peak import FLOPS_PER_PARAMETER, matmul_peak
 from minigpt.model.runtime import Runtime
 from minigpt.settings import TrainSettings
+from minigpt.training.base_optimizer import Optimizer
 from minigpt.training.batches import Rows, counted_targets
 from minigpt.training.clock import Clock
 from minigpt.training.optimizer import (
-    Optimizer,
     build_optimizers,
     learning_rate_factor,
     load_optimizer_tensors,

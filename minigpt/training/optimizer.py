@@ -10,10 +10,8 @@ from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.settings import TrainSettings
 from minigpt.training.adamw import AdamW
-from minigpt.training.grouped import Grouped
+from minigpt.training.base_optimizer import Optimizer
 from minigpt.training.muon import MOMENTUM_BUFFER, Muon
-
-Optimizer = Grouped | torch.optim.Optimizer
 
 
 def build_optimizers(model: GPT, settings: TrainSettings) -> list[Optimizer]:
@@ -38,10 +36,7 @@ def build_optimizers(model: GPT, settings: TrainSettings) -> list[Optimizer]:
     optimizers: list[Optimizer] = [AdamW(groups)]
     if matrices:
         lr = settings.muon_learning_rate
-        if device.type == "cuda":
-            optimizers.append(Muon(matrices, lr=rate(lr), weight_decay=decay))
-        else:  # together they fill a GPU; on a CPU one after the other takes half the time
-            optimizers.append(torch.optim.Muon(matrices, lr=lr, weight_decay=decay))
+        optimizers.append(Muon(matrices, lr=rate(lr), weight_decay=decay))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = float(group["lr"])

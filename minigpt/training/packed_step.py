@@ -11,10 +11,10 @@ from minigpt.model.gpt import GPT
 from minigpt.model.masks import TILE, document_mask
 from minigpt.model.runtime import Runtime
 from minigpt.settings import TrainSettings
+from minigpt.training.base_optimizer import Optimizer
 from minigpt.training.batches import Rows, counted_targets
 from minigpt.training.loss import token_loss
 from minigpt.training.muon import Muon
-from minigpt.training.optimizer import Optimizer
 from minigpt.training.packing import PackedCorpus, packed_shape, stratified_batches
 from minigpt.training.update import Update
 

@@ -12,6 +12,7 @@ from minigpt.events import Report
 from minigpt.model.gpt import GPT
 from minigpt.model.runtime import Runtime
 from minigpt.settings import TrainSettings
+from minigpt.training.base_optimizer import Optimizer
 from minigpt.training.batches import (
     Rows,
     collate,
@@ -21,7 +22,6 @@ from minigpt.training.batches import (
     padding_share,
 )
 from minigpt.training.loss import token_loss
-from minigpt.training.optimizer import Optimizer
 from minigpt.training.packed_step import PackedStep
 from minigpt.training.update import Update
 

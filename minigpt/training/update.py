@@ -10,8 +10,7 @@ from minigpt.events import Report, Warned
 from minigpt.model.gpt import GPT
 from minigpt.model.runtime import Runtime, is_out_of_memory
 from minigpt.settings import TrainSettings
-from minigpt.training.grouped import Grouped
-from minigpt.training.optimizer import Optimizer
+from minigpt.training.base_optimizer import Optimizer
 
 MICRO_BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192, "cuda": 65_536}
 
@@ -72,7 +71,6 @@ class Update:
         if self.runtime.device.type == "cuda":
             found_inf = 1 - (nats + norm).isfinite().float()
             for optimizer in self.optimizers:
-                assert isinstance(optimizer, Grouped)  # on a GPU all are ours
                 optimizer.found_inf = found_inf
         else:
             leave_out = not math.isfinite(float(nats) + float(norm))

@@ -6,8 +6,8 @@ import torch
 
 from minigpt.model.gpt import GPT
 from minigpt.settings import TrainSettings
+from minigpt.training.base_optimizer import Optimizer
 from minigpt.training.optimizer import (
-    Optimizer,
     build_optimizers,
     learning_rate_factor,
     load_optimizer_tensors,

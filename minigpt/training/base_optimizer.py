@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 
-class Grouped(ABC):
+class Optimizer(ABC):
     """Parameters in groups that share their settings, and what is kept for each parameter.
 
     Attributes:
