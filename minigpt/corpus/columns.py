@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigpt.corpus.blocks import Block
+from minigpt.corpus.hashing import Hashes, hash_parts
 from minigpt.corpus.layout import QUOTE, CodePoints, Layout, Lengths, Texts
 from minigpt.corpus.left_out import BadRow
 from minigpt.corpus.objects import ObjectReader
 from minigpt.corpus.qa import BOM, MAX_LINE_BYTES, MOST_READ, parse_fields, without_ends
 
 _FEW = 1_024  # with fewer bytes for each backslash, lines are looked at one by one
+_SAMPLE = 64 * 1024  # bytes at the beginning of a block in which they are counted
 
 _NOTHING = Texts(np.empty(0, np.uint32), np.empty(0, np.int64))
 
@@ -54,22 +56,42 @@ class Columns:
         """Number of pairs."""
         return self.lines - self.found.count(None)
 
+    @cached_property
+    def lengths(self) -> Lengths:
+        """[pairs, 2] int64; characters of each question and answer, and one place after it."""
+        return self._in_order(self.usual.lengths, self._other_lengths)
+
     @property
     def code_points(self) -> CodePoints:
         """[C] uint32; questions and answers in turn, each followed by one place that is no text."""
-        return self._merged[0]
+        points, others = self.usual.points, self._other_points
+        ends = np.concatenate(([0], self.usual.lengths.sum(axis=1).cumsum()))
+        pieces: list[CodePoints] = []
+        done = other_done = 0
+        sizes = self._other_lengths.sum(axis=1).tolist()
+        for cut, size in zip(ends[self._pairs_before].tolist(), sizes, strict=True):
+            pieces += [points[done:cut], others[other_done : other_done + size]]
+            done, other_done = cut, other_done + size
+        return np.concatenate([*pieces, points[done:]]) if pieces else points
 
-    @property
-    def lengths(self) -> Lengths:
-        """[pairs, 2] int64; characters of each question and answer, and the place after it."""
-        return self._merged[1]
+    def hashes(self) -> Hashes:
+        """[pairs, 2]; numbers that are alike for texts that are."""
+        usual, others = (
+            hash_parts(points, lengths.ravel()).reshape(-1, 2)
+            for points, lengths in (
+                (self.usual.points, self.usual.lengths),
+                (self._other_points, self._other_lengths),
+            )
+        )
+        return self._in_order(usual, others)
 
     def counts(self) -> NDArray[np.int64]:
         """How often each code point stands in questions and answers, up to the highest."""
         usual = np.bincount(self.usual.points, minlength=QUOTE + 1)
         usual[QUOTE] = 0  # a quote in the text would be escaped, and its line no usual one
-        texts = "".join(chain.from_iterable(filter(None, self.found)))
-        return added(usual, np.bincount(np.frombuffer(texts.encode("utf-32-le"), dtype="<u4")))
+        others = np.bincount(self._other_points, minlength=ord("\n") + 1)
+        others[ord("\n")] -= len(self._other_texts)
+        return added(usual, others)
 
     def spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the bytes of each pair's line begin in the file, and how many they are.
@@ -90,26 +112,28 @@ class Columns:
         return starts + self.block.start, ends - starts
 
     @cached_property
-    def _merged(self) -> tuple[CodePoints, Lengths]:
-        """The pairs of the other lines where they belong among the usual ones."""
-        points, lengths = self.usual.points, self.usual.lengths
-        texts = [*chain.from_iterable(filter(None, self.found))]
-        if not texts:
-            return points, lengths
-        new_points = np.frombuffer("\n".join([*texts, ""]).encode("utf-32-le"), dtype="<u4")
-        new_lengths = np.fromiter(map(len, texts), np.int64, len(texts)).reshape(-1, 2) + 1
-        if not lengths.size:
-            return new_points, new_lengths
+    def _other_texts(self) -> list[str]:
+        return [*chain.from_iterable(filter(None, self.found))]
+
+    @cached_property
+    def _other_points(self) -> CodePoints:
+        joined = "".join([text + "\n" for text in self._other_texts])
+        return np.frombuffer(joined.encode("utf-32-le"), dtype="<u4")
+
+    @cached_property
+    def _other_lengths(self) -> Lengths:
+        texts = self._other_texts
+        return np.fromiter(map(len, texts), np.int64, len(texts)).reshape(-1, 2) + 1
+
+    @cached_property
+    def _pairs_before(self) -> list[int]:
+        """How many of the usual lines stand before each pair of the others."""
         pairs = zip(self.before, self.found, strict=True)
-        before = [before for before, each in pairs if each is not None]
-        ends = np.concatenate(([0], lengths.sum(axis=1).cumsum()))
-        pieces: list[CodePoints] = []
-        done = new_done = 0
-        for cut, size in zip(ends[before].tolist(), new_lengths.sum(axis=1).tolist(), strict=True):
-            pieces += [points[done:cut], new_points[new_done : new_done + size]]
-            done, new_done = cut, new_done + size
-        new = np.concatenate([*pieces, points[done:]])
-        return new, np.insert(lengths, before, new_lengths, axis=0)
+        return [before for before, each in pairs if each is not None]
+
+    def _in_order(self, usual: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+        """A row for each pair, those of the other lines where they belong."""
+        return np.insert(usual, self._pairs_before, others, axis=0) if others.size else usual
 
 
 class ColumnReader:
@@ -180,7 +204,7 @@ def _one_by_one(raw: bytes) -> Aside:
 
 def _set_escapes_aside(raw: bytes) -> tuple[bytes, Aside]:
     """The lines without a backslash together, and the others."""
-    if raw.count(b"\\") * _FEW > len(raw):
+    if raw.count(b"\\", 0, _SAMPLE) * _FEW > min(_SAMPLE, len(raw)):
         return _set_aside(raw, lambda line: b"\\" not in line)
     others: list[tuple[int, bytes]] = []
     usual: list[bytes] = []

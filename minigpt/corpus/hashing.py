@@ -16,8 +16,9 @@ _INVERSE = pow(_BASE, -1, 1 << 64)
 def hash_parts(points: CodePoints, lengths: Lengths) -> Hashes:
     """[parts] a number for each part, the same for the same text wherever it stands.
 
-    A polynomial of the part's characters, modulo 2^64: all parts come from one running sum, each
-    moved to the same power. Different texts may share a number: who must know compares them.
+    A polynomial of the part's characters, modulo 2^64: the powers run on over all parts, and each
+    sum is moved back to the same one. Different texts may share a number: who must know compares
+    them.
 
     Args:
         points: [C] code points of all parts, each followed by one place that does not count.
@@ -27,13 +28,13 @@ def hash_parts(points: CodePoints, lengths: Lengths) -> Hashes:
     powers, inverses = _powers(1 << max(16, int(points.size).bit_length()))
     terms = _weights(0x10000 if points.max(initial=0) < 0x10000 else 0x110000).take(points)
     terms *= powers[: points.size]
-    sums = np.zeros(points.size + 1, dtype=np.uint64)
-    np.cumsum(terms, out=sums[1:])
+    terms[ends - 1] = 0
     starts = ends - lengths
-    return _mixed((sums[ends - 1] - sums[starts]) * inverses[starts])
+    sums = np.add.reduceat(terms, starts) if starts.size else terms
+    return _mixed(sums * inverses[starts])
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # for the usual lines of a block, and the others
 def _powers(count: int) -> tuple[Hashes, Hashes]:
     """The first powers of the base, and those of its inverse."""
     powers = np.full((2, count), [[_BASE], [_INVERSE]], dtype=np.uint64)

@@ -26,7 +26,8 @@ _SPACES = [chr(point).encode() for point in range(0x3002) if chr(point).isspace(
 # What a blank text begins with: the quote after it, or white space.
 _MAY_BE_BLANK = np.isin(np.arange(256), [QUOTE, *(space[0] for space in _SPACES)])
 _WIDE = 0xE0  # first byte of characters of three bytes, and least of them
-_WIDE_SPACES = [int.from_bytes(space) for space in _SPACES if space[0] >= _WIDE]
+_IS_WIDE_SPACE = np.zeros(0x3002, dtype=np.bool_)  # by code point; the last is none
+_IS_WIDE_SPACE[[ord(space.decode()) for space in _SPACES if space[0] >= _WIDE]] = True
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,8 @@ def _any_is_blank(lines: bytes, raw: Bytes, starts: Lengths, ends: Lengths) -> b
     doubtful = np.flatnonzero(_MAY_BE_BLANK[raw[starts]])
     first, second, third = raw[starts[doubtful] + np.arange(3)[:, None]].astype(np.int64)
     # Most are punctuation, whose first byte is that of some white space.
-    is_wide_space = np.isin(first << 16 | second << 8 | third, _WIDE_SPACES)
-    doubtful = doubtful[(first < _WIDE) | is_wide_space]
+    point = (first & 0x0F) << 12 | (second & 0x3F) << 6 | third & 0x3F
+    doubtful = doubtful[(first < _WIDE) | _IS_WIDE_SPACE.take(point, mode="clip")]
     return any(
         not lines[start:end].decode("utf-8").strip()
         for start, end in zip(starts[doubtful].tolist(), ends[doubtful].tolist(), strict=True)

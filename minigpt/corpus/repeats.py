@@ -42,10 +42,10 @@ class Repeated:
     examples: tuple[Contested, ...]
 
 
-def make_records(questions: Hashes, answers: Hashes, starts: NDArray[np.int64]) -> Records:
-    """The records of some pairs."""
-    records = np.empty(questions.size, dtype=RECORD)
-    records["question"], records["answer"], records["start"] = questions, answers, starts
+def make_records(hashes: Hashes, starts: NDArray[np.int64]) -> Records:
+    """The records of some pairs, from the [pairs, 2] hashes of their questions and answers."""
+    records = np.empty(starts.size, dtype=RECORD)
+    (records["question"], records["answer"]), records["start"] = hashes.T, starts
     return records
 
 

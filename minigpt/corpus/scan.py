@@ -26,6 +26,7 @@ from minigpt.corpus.tokenizer import CODE_POINTS
 from minigpt.corpus.workers import helpers_for, read_parts
 from minigpt.errors import DataError
 from minigpt.events import Report, ignore
+from minigpt.memory import keep_freed_memory
 
 RANGE_BYTES = 2 * 1024 * 1024
 
@@ -91,6 +92,7 @@ class Scan:
         Raises:
             DataError: The file cannot be read or, in the end, has no pair or is refused.
         """
+        keep_freed_memory()
         with open_data(self._data.path) as file:
             self.seen = self._data.identity()
             size = file.seek(0, 2)

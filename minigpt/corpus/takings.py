@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigpt.corpus.columns import Columns, added
-from minigpt.corpus.hashing import hash_parts
 from minigpt.corpus.repeats import RECORD, Records, in_buckets, make_records
 from minigpt.corpus.tokenizer import id_table
 from minigpt.corpus.vocab import SEP_ID, UNK_ID
@@ -61,8 +60,8 @@ class Measures:
         questions, answers = columns.lengths.T
         for index, lengths in enumerate((questions - 1, answers - 1, questions + answers)):
             self._lengths[index] = added(self._lengths[index], np.bincount(lengths))
-        hashes = hash_parts(columns.code_points, columns.lengths.ravel())
-        self._records.append(make_records(hashes[::2], hashes[1::2], columns.spans()[0]))
+        starts, _ = columns.spans()
+        self._records.append(make_records(columns.hashes(), starts))
 
     def arrays(self) -> Arrays:
         """All measures."""
@@ -133,7 +132,7 @@ class Places:
         starts, sizes = columns.spans()
         hashes = np.empty(0, np.uint64)
         if self._hashes_questions:
-            hashes = hash_parts(columns.code_points, columns.lengths.ravel())[::2]
+            hashes = columns.hashes()[:, 0]
         self._taken.append((starts, sizes.astype(np.uint32), hashes))
 
     def arrays(self) -> Arrays:

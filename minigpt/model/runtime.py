@@ -1,10 +1,8 @@
 """The machine: device, number format, compilation and rank, decided once and in one place."""
 
 import contextlib
-import ctypes
 import importlib.util
 import os
-import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from minigpt.errors import DeviceError
+from minigpt.memory import keep_freed_memory
 from minigpt.model.gpt import GPT
 from minigpt.model.quantize import quantize
 from minigpt.settings import RuntimeSettings
@@ -63,7 +62,7 @@ class Runtime:
                 hint="use --quantize none, or --device cpu",
             )
         if training and device.type == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
         return cls(
             device=device,
             dtype=_resolve_dtype(settings.dtype, device, exact=not training and form != "int4"),
@@ -264,15 +263,6 @@ def cache_dtype(weight: Tensor, *, rows: int) -> torch.dtype:
     if weight.device.type == "cpu" and not (rows > 1 and tiles()):
         return torch.float32
     return weight.dtype
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep what a step frees: the next step needs it, and fresh pages are dear."""
-    trim_threshold, mmap_threshold = -1, -3  # glibc's malloc.h
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 32 << 20)  # bytes, the most that it takes
-        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
