@@ -32,6 +32,11 @@ class Lines:
     questions: Hashes
     skipped: int
 
+    @property
+    def source_bytes(self) -> int:
+        """Size of the file when its lines were found."""
+        return self.seen[0]
+
     def bytes_of(self, numbers: Order) -> int:
         """Bytes of the lines of these numbers, each ended by a newline."""
         return int(self.sizes[numbers].sum(dtype=np.int64)) + numbers.size

@@ -38,6 +38,8 @@ def test_lines_are_written_in_any_order_byte_for_byte(
         patch.setattr(arrange, "REGION_BYTES", data.draw(st.integers(1, 300)))
         patch.setattr(arrange, "MOST_REGIONS", data.draw(st.integers(1, 20)))
         patch.setattr(arrange, "READ_BYTES", data.draw(st.integers(1, 300)))
+        patch.setattr(arrange, "HELD_BYTES", data.draw(st.sampled_from([0, 1 << 30])))
+        patch.setattr(arrange, "_LINES_AT_ONCE", data.draw(st.integers(1, 20)))
         helpers = data.draw(st.sampled_from([0, 0, 1, 2]))
         patch.setattr(arrange, "helpers_for", lambda _: helpers)
         write_arranged(lines, orders)
@@ -87,8 +89,12 @@ def found_then_changed(tmp_path: Path, content: bytes) -> Lines:
     return lines
 
 
+@pytest.mark.parametrize("held_bytes", [0, arrange.HELD_BYTES])
 @pytest.mark.parametrize("content", [b"", b"{}\n", b"\n" * 2_000, b"x" * 2_000])
-def test_a_source_that_changes_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_source_that_changes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, held_bytes: int
+) -> None:
+    monkeypatch.setattr(arrange, "HELD_BYTES", held_bytes)
     lines = found_then_changed(tmp_path, content)
     order = np.arange(20, dtype=np.uint32)
     with pytest.raises(DataError, match=r"data\.jsonl: has changed while it was read"):
@@ -103,9 +109,11 @@ def test_a_source_that_changes_a_letter_is_refused(tmp_path: Path) -> None:
         write_arranged(lines, {tmp_path / "new": order})
 
 
+@pytest.mark.parametrize(("held_bytes", "times"), [(0, 2), (arrange.HELD_BYTES, 1)])
 def test_progress_is_told_when_it_takes_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_bytes: int, times: int
 ) -> None:
+    monkeypatch.setattr(arrange, "HELD_BYTES", held_bytes)
     path = write_pairs(tmp_path / "data.jsonl", numbered_pairs(50))
     lines, order = find_lines(DataFile(path)), np.arange(50, dtype=np.uint32)
     monkeypatch.setattr("minigpt.corpus.pace.QUIET_S", -1.0)
@@ -117,6 +125,6 @@ def test_progress_is_told_when_it_takes_long(
     done = [event.done for event in events if isinstance(event, Progress)]
     size = path.stat().st_size
     assert done == sorted(done)
-    assert done[-1] == 2 * size
+    assert done[-1] == times * size
     assert size in done  # all is read
-    assert {event.total for event in events if isinstance(event, Progress)} == {2 * size}
+    assert {event.total for event in events if isinstance(event, Progress)} == {times * size}
