@@ -14,7 +14,7 @@ from minigpt.corpus.hashing import Hashes
 RECORD = np.dtype([("question", "<u8"), ("answer", "<u8"), ("start", "<i8")])
 BUCKETS = 256
 MOST_IN_MEMORY = 32 * 1024 * 1024  # bytes; more go to a file
-MOST_AT_ONCE = 1 << 20  # records sorted together
+MOST_AT_ONCE = 1 << 17  # records sorted together: so few stay in a processor's cache
 
 Records = NDArray[np.void]
 
