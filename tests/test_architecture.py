@@ -18,15 +18,16 @@ EACH_MODULE = pytest.mark.parametrize(
 )
 
 # What a part may import of ours. The package itself (minigpt.__version__) is everyone's.
-FOUNDATION = {"errors", "events", "files", "settings", "layers"}
+FOUNDATION = {"errors", "events", "files", "memory", "settings", "layers"}
 ALLOWED = {
     "errors": set[str](),
     "events": set[str](),
     "files": {"errors"},
+    "memory": set[str](),
     "settings": {"errors"},
     "layers": {"errors", "files", "settings"},
-    "corpus": {"errors", "events", "files"},
-    "model": {"errors", "events", "files", "settings", "corpus.vocab"},
+    "corpus": {"errors", "events", "files", "memory"},
+    "model": {"errors", "events", "files", "memory", "settings", "corpus.vocab"},
     "training": {"errors", "events", "settings", "model", "corpus"},
     "evaluation": {"errors", "events", "files", "settings", "model", "corpus", "training"},
     "services": FOUNDATION | {"corpus", "model", "training", "evaluation"},
@@ -38,6 +39,7 @@ FOREIGN_NEVER = {
     "errors": {"torch", "numpy", "pydantic", "typer", "rich"},
     "events": {"torch", "numpy", "pydantic", "typer", "rich"},
     "files": {"torch", "numpy", "pydantic", "typer", "rich"},
+    "memory": {"torch", "numpy", "pydantic", "typer", "rich"},
     "settings": {"torch", "numpy", "typer", "rich"},
     "layers": {"torch", "numpy", "typer", "rich"},
     "corpus": {"torch", "typer", "rich"},
