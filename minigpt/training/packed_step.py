@@ -5,13 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minigpt.corpus.dataset import TokenizedDataset
-from minigpt.events import Report
 from minigpt.model.gpt import GPT
 from minigpt.model.masks import TILE, document_mask
-from minigpt.model.runtime import Runtime
-from minigpt.settings import TrainSettings
-from minigpt.training.base_optimizer import Optimizer
 from minigpt.training.batches import Rows, counted_targets
 from minigpt.training.loss import token_loss
 from minigpt.training.muon import Muon
@@ -24,16 +19,11 @@ STEPS_BEFORE_RECORDING = 3  # in which everything that is compiled or allocated 
 class PackedStep(Update):
     """Pairs end to end; on a CUDA GPU the whole step is recorded once and repeated."""
 
-    def __init__(
-        self,
-        model: GPT,
-        dataset: TokenizedDataset,
-        optimizers: list[Optimizer],
-        settings: TrainSettings,
-        runtime: Runtime,
-        report: Report,
-    ) -> None:
-        super().__init__(model, dataset, optimizers, settings, runtime, report)
+    choose_batches = staticmethod(stratified_batches)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        runtime = self.runtime
         self._mine = slice(runtime.rank, None, runtime.world_size)
         self._counted = torch.ones((), device=runtime.device)
         self._nats = packed_nats
@@ -56,15 +46,6 @@ class PackedStep(Update):
         self._pairs = torch.zeros(rows, shape.pairs, dtype=torch.int64, device=device)
         self._recorded: Callable[[], Tensor] | None = None
         self._taken = 0
-
-    def batches(self, epoch: int) -> list[Rows]:
-        """Every pair once, each batch of the same mixture of lengths."""
-        return stratified_batches(
-            self.dataset.lengths,
-            batch_size=self.settings.batch_size,
-            seed=self.settings.seed,
-            epoch=epoch,
-        )
 
     def take(self, rows: Rows) -> Tensor:
         """Give the device the numbers of the pairs; all else it has."""

@@ -85,14 +85,7 @@ def has_room(runtime: Runtime, dataset: TokenizedDataset) -> bool:
 class BucketedStep(Update):
     """Pairs of like length side by side, as many at a time as suit the device."""
 
-    def batches(self, epoch: int) -> list[Rows]:
-        """Every pair once, those of like length together."""
-        return epoch_batches(
-            self.dataset.lengths,
-            batch_size=self.settings.batch_size,
-            seed=self.settings.seed,
-            epoch=epoch,
-        )
+    choose_batches = staticmethod(epoch_batches)
 
     def take(self, rows: Rows) -> Tensor:
         """One forward and backward pass for each part of the batch, and the update."""

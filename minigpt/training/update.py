@@ -1,6 +1,9 @@
 """What follows the gradients of a step: they are clipped, and the optimizers use them."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,30 +14,36 @@ from minigpt.model.gpt import GPT
 from minigpt.model.runtime import Runtime, is_out_of_memory
 from minigpt.settings import TrainSettings
 from minigpt.training.base_optimizer import Optimizer
+from minigpt.training.batches import Rows
 
 MICRO_BATCH_TOKENS = {"cpu": 2_048, "mps": 8_192, "cuda": 65_536}
 
 
+@dataclass(eq=False)
 class Update:
     """The model and its optimizers: what both kinds of step have."""
 
-    def __init__(
-        self,
-        model: GPT,
-        dataset: TokenizedDataset,
-        optimizers: list[Optimizer],
-        settings: TrainSettings,
-        runtime: Runtime,
-        report: Report,
-    ) -> None:
-        self.model = model
-        self.dataset = dataset
-        self.optimizers = optimizers
-        self.settings = settings
-        self.runtime = runtime
-        self.report = report
-        default = MICRO_BATCH_TOKENS[runtime.device.type]
-        self.micro_batch_tokens = settings.micro_batch_tokens or default
+    choose_batches: ClassVar[Callable[..., list[Rows]]]
+
+    model: GPT
+    dataset: TokenizedDataset
+    optimizers: list[Optimizer]
+    settings: TrainSettings
+    runtime: Runtime
+    report: Report
+
+    def __post_init__(self) -> None:
+        default = MICRO_BATCH_TOKENS[self.runtime.device.type]
+        self.micro_batch_tokens = self.settings.micro_batch_tokens or default
+
+    def batches(self, epoch: int) -> list[Rows]:
+        """Every pair once, as this kind of step likes them together."""
+        return type(self).choose_batches(
+            self.dataset.lengths,
+            batch_size=self.settings.batch_size,
+            seed=self.settings.seed,
+            epoch=epoch,
+        )
 
     def halve(self, error: Exception, *, tokens: int, least: int = 1) -> None:
         """After running out of memory: forward passes of half of `tokens`, gradients anew.
