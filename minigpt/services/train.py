@@ -28,7 +28,8 @@ from minigpt.services.resume import resumed_settings
 from minigpt.services.run_directory import RunDirectory, machine, versions
 from minigpt.services.signals import stop_on_signals
 from minigpt.settings import Settings, TrainSettings
-from minigpt.training.loop import Trainer, TrainState
+from minigpt.training.loop import Trainer
+from minigpt.training.state import TrainState
 
 MEMORY_HINT = "lower --micro-batch-tokens (the result stays the same), or choose a smaller --size"
 

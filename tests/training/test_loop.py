@@ -24,7 +24,8 @@ from minigpt.model.gpt import GPT
 from minigpt.model.runtime import Runtime
 from minigpt.model.sampling import Sampler
 from minigpt.settings import TrainSettings
-from minigpt.training.loop import Trainer, TrainState
+from minigpt.training.loop import Trainer
+from minigpt.training.state import TrainState
 from minigpt.training.validation import Validation
 from tests.tiny import (
     assert_same_weights,
