@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import stat
 import sys
 import tempfile
@@ -33,18 +34,19 @@ _COMPARED_AT_ONCE = 1 << 20  # bytes
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A new file beside `path` that takes its place, durably, when the block ends well.
+    """Where to write a new file that takes the place of `path`, durably, when the block ends well.
 
     The file is flushed, fsynced and renamed over `path`, then the directory is fsynced: a kill at
-    any moment leaves the previous file or the new one. A symbolic link is written through. What a
-    killed process left beside `path` is removed. When the block removes the new file, nothing
-    changes.
+    any moment leaves the previous file or the new one. A symbolic link is written through. When
+    the block leaves no file there, nothing changes. It is alone in a directory beside `path`, so
+    that what else a library writes while it saves goes with it, also when a killed process left
+    it behind.
 
     Raises:
         OutputError: The directory or the file cannot be written.
     """
     target = Path(os.path.realpath(path))
-    temporary: Path | None = None
+    room: Path | None = None
     descriptor = -1
     try:
         make_directory(target.parent)
@@ -52,15 +54,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise OutputError(f"{path}: is not a regular file", hint="name another output file")
         remove_unfinished(target)
         before_step("create", target)
-        descriptor, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.name}.", suffix=_UNFINISHED
+        room = Path(
+            tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=_UNFINISHED)
         )
-        temporary = Path(name)
-        if sys.platform == "win32":  # which replaces no file that is open
-            os.close(descriptor)
-            descriptor = -1
-        with contextlib.suppress(OSError):  # some file systems have no locks
-            lock(descriptor)
+        if sys.platform != "win32":  # which opens no directories
+            descriptor = os.open(room, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # some file systems have no locks
+                lock(descriptor)
+        temporary = room / target.name
         before_step("write", temporary)
         yield temporary
         if temporary.exists():
@@ -70,9 +71,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        if room is not None:
+            shutil.rmtree(room, ignore_errors=True)
 
 
 def _publish(temporary: Path, target: Path) -> None:
@@ -112,14 +112,14 @@ def remove_unfinished(target: Path) -> None:
     with contextlib.suppress(OSError):
         for path in target.parent.iterdir():
             if pattern.fullmatch(path.name) and not _is_being_written(path):
-                path.unlink(missing_ok=True)
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_being_written(path: Path) -> bool:
-    """Whether the process that made this file is still at it."""
+    """Whether the process that made this directory is still at it."""
     if sys.platform == "win32":
         return True
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return not lock(descriptor)
     finally:

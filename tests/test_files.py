@@ -83,6 +83,21 @@ def test_nothing_holds_nothing_else(tmp_path: Path) -> None:
     assert holds_other(tmp_path / "none", b"data") is False
 
 
+def test_what_a_library_writes_beside_the_new_file_goes_with_it(path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.with_name(".tmpVmrdtH").write_bytes(b"half")
+        temporary.write_bytes(b"after")
+    assert path.read_bytes() == b"after"
+    assert names(path.parent) == ["file"]
+
+
+def test_a_block_that_writes_nothing_changes_nothing(path: Path) -> None:
+    with atomic_path(path):
+        pass
+    assert path.read_bytes() == b"before"
+    assert names(path.parent) == ["file"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, ValueError])
 def test_error_while_writing_leaves_the_previous_file_and_no_other(
     error: type[BaseException], path: Path
@@ -102,7 +117,7 @@ def test_file_is_the_old_one_until_the_block_ends(path: Path) -> None:
     with atomic_path(path) as temporary:
         temporary.write_bytes(b"after")
         assert path.read_bytes() == b"before"
-        assert temporary.parent == path.parent
+        assert temporary.parent.parent == path.parent
     assert path.read_bytes() == b"after"
 
 
@@ -238,10 +253,12 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
     path: Path,
 ) -> None:
     left = path.parent / ".file.abc_1234.unfinished"
-    left.write_bytes(b"half")
+    left.mkdir()
+    (left / "file").write_bytes(b"half")
+    (left / ".tmpVmrdtH").write_bytes(b"of a library that writes elsewhere first")
     others = [".file.original", ".file.a b.unfinished", ".file2.abc.unfinished"]
     for name in others:
-        (path.parent / name).write_bytes(b"of somebody else")
+        (path.parent / name).mkdir()
     with atomic_path(path) as first:
         first.write_bytes(b"first")
         with atomic_path(path) as second:
