@@ -16,8 +16,10 @@ from minigpt.training.base_optimizer import Optimizer
 MOMENTUM = 0.95
 MOMENTUM_BUFFER = "momentum_buffer"  # what torch.optim.Muon calls it too
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic; steepest at 0
-# Three that start from a closer bound reach the same loss, but know fewer facts (RESULTS.md).
-ITERATIONS = 5
+# Five Newton-Schulz steps; three that start from a closer bound reach the same loss, but know fewer
+# facts (RESULTS.md). Between the two stages a wide matrix is multiplied out: bfloat16 would not
+# keep its small singular values through five steps of its Gram matrix alone.
+STAGES = (3, 2)
 
 
 class Muon(Optimizer):
@@ -80,7 +82,7 @@ def update_matrices(
     rows, columns = matrices[0].shape
     scale = lr * math.sqrt(max(1, rows / columns))
     torch._foreach_mul_(matrices, 1 - lr * weight_decay)
-    torch._foreach_sub_(matrices, list((updates.float() * scale).unbind()))
+    torch._foreach_sub_(matrices, list(updates.float().mul_(scale).unbind()))
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -92,12 +94,42 @@ def orthogonal(matrices: Tensor) -> Tensor:
     Returns:
         [n, rows, columns] bfloat16, by five Newton-Schulz steps in that format.
     """
-    a, b, c = COEFFICIENTS
     wide = matrices.shape[1] <= matrices.shape[2]
     x: Tensor = matrices if wide else matrices.mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    for _ in range(ITERATIONS):
-        gram = x @ x.mT
-        x = (a * eye + b * gram + c * (gram @ gram)) @ x
+    takes_steps = _by_gram if x.shape[2] >= 2 * x.shape[1] else _one_by_one
+    for steps in STAGES:
+        x = takes_steps(x, steps)
     return x if wide else x.mT
+
+
+def _one_by_one(x: Tensor, steps: int) -> Tensor:
+    """So many steps, each X <- aX + (bG + cG²)X with G = XXᵀ."""
+    for _ in range(steps):
+        x = torch.baddbmm(x, _added(x @ x.mT), x, beta=COEFFICIENTS[0])
+    return x
+
+
+def _by_gram(x: Tensor, steps: int) -> Tensor:
+    """The same with smaller products: only G takes the steps, and X is multiplied once.
+
+    A step multiplies X by F = aI + bG + cG², so G becomes FGF, and X ends as the product of all F
+    and itself. All of these are polynomials of the first G and commute.
+    """
+    a, _, _ = COEFFICIENTS
+    gram = x @ x.mT
+    added = _added(gram)
+    factor = added.clone()
+    factor.diagonal(dim1=1, dim2=2).add_(a)
+    for _ in range(steps - 1):
+        half = torch.baddbmm(gram, added, gram, beta=a)
+        gram = torch.baddbmm(half, half, added, beta=a)
+        added = _added(gram)
+        factor = torch.baddbmm(factor, factor, added, beta=a)
+    return factor @ x
+
+
+def _added(gram: Tensor) -> Tensor:
+    """What a step adds to a times X, as a factor of X: bG + cG²."""
+    _, b, c = COEFFICIENTS
+    return torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
