@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from minigpt.errors import DeviceError
 from minigpt.memory import keep_freed_memory
+from minigpt.model import processor
 from minigpt.model.gpt import GPT
 from minigpt.model.quantize import quantize
 from minigpt.settings import RuntimeSettings
@@ -259,10 +260,18 @@ def cache_dtype(weight: Tensor, *, rows: int) -> torch.dtype:
     On a CPU it is float32, as attention of one query in bfloat16 is several times slower; but where
     there are tiles (AMX), many queries gain a fifth from bfloat16.
     """
-    tiles = getattr(torch.cpu, "_is_amx_tile_supported", bool)
-    if weight.device.type == "cpu" and not (rows > 1 and tiles()):
+    if weight.device.type == "cpu" and not (rows > 1 and processor.has_tiles()):
         return torch.float32
     return weight.dtype
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """The faster number format for products of matrices that need no more than bfloat16."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and processor.has_fast_bfloat16()
+    return torch.bfloat16 if fast else torch.float32
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -311,15 +320,4 @@ def _resolve_dtype(wish: str, device: torch.device, *, exact: bool) -> torch.dty
     if wish != "auto":
         return DTYPES[wish]
     # Answers and measurements do not depend on the batch size in float32.
-    if not exact and _has_fast_bfloat16(device):
-        return torch.bfloat16
-    return torch.float32
-
-
-def _has_fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
-    return False
+    return torch.float32 if exact else fastest_dtype(device)

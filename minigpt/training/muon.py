@@ -23,12 +23,25 @@ STAGES = (3, 2)
 
 
 class Muon(Optimizer):
-    """Keeps one `momentum_buffer` a matrix; the learning rate may be a tensor on the device."""
+    """Keeps one `momentum_buffer` a matrix.
+
+    Args:
+        params: Matrices.
+        lr: The learning rate; may be a tensor on the device.
+        weight_decay: How much of a matrix an update at a rate of 1 takes away.
+        dtype: The number format of the Newton-Schulz steps: bfloat16 suffices.
+    """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], *, lr: float | Tensor, weight_decay: float
+        self,
+        params: Iterable[nn.Parameter],
+        *,
+        lr: float | Tensor,
+        weight_decay: float,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         super().__init__([{"params": list(params), "lr": lr, "weight_decay": weight_decay}])
+        self._dtype = dtype
         self._update = update_matrices
 
     def compile(self) -> None:
@@ -52,6 +65,7 @@ class Muon(Optimizer):
                     buffers,
                     lr=group["lr"],
                     weight_decay=group["weight_decay"],
+                    dtype=self._dtype,
                     found_inf=self.found_inf,
                 )
 
@@ -68,6 +82,7 @@ def update_matrices(
     *,
     lr: float | Tensor,
     weight_decay: float,
+    dtype: torch.dtype,
     found_inf: Tensor | None = None,
 ) -> None:
     """Update matrices of one shape [rows, columns] and their momentum in place."""
@@ -78,7 +93,7 @@ def update_matrices(
         lr = torch.where(left_out, 0.0, lr)
     torch._foreach_lerp_(buffers, gradients, 1 - MOMENTUM)
     looked_ahead = torch._foreach_lerp(gradients, buffers, MOMENTUM)  # Nesterov's form
-    updates = orthogonal(torch.stack([update.bfloat16() for update in looked_ahead]))
+    updates = orthogonal(torch.stack([update.to(dtype) for update in looked_ahead]))
     rows, columns = matrices[0].shape
     scale = lr * math.sqrt(max(1, rows / columns))
     torch._foreach_mul_(matrices, 1 - lr * weight_decay)
@@ -89,10 +104,10 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """About the nearest orthogonal matrix of each: singular values near 1, between 0.7 and 1.2.
 
     Args:
-        matrices: [n, rows, columns], bfloat16.
+        matrices: [n, rows, columns], bfloat16 or float32.
 
     Returns:
-        [n, rows, columns] bfloat16, by five Newton-Schulz steps in that format.
+        [n, rows, columns], by five Newton-Schulz steps in the same format.
     """
     wide = matrices.shape[1] <= matrices.shape[2]
     x: Tensor = matrices if wide else matrices.mT

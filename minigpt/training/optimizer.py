@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
+from minigpt.model.runtime import fastest_dtype
 from minigpt.settings import TrainSettings
 from minigpt.training.adamw import AdamW
 from minigpt.training.base_optimizer import Optimizer
@@ -36,7 +37,8 @@ def build_optimizers(model: GPT, settings: TrainSettings) -> list[Optimizer]:
     optimizers: list[Optimizer] = [AdamW(groups)]
     if matrices:
         lr = settings.muon_learning_rate
-        optimizers.append(Muon(matrices, lr=rate(lr), weight_decay=decay))
+        dtype = fastest_dtype(device)
+        optimizers.append(Muon(matrices, lr=rate(lr), weight_decay=decay, dtype=dtype))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = float(group["lr"])

@@ -3,10 +3,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from minigpt.model.gpt import GPT
 from minigpt.settings import TrainSettings
 from minigpt.training.base_optimizer import Optimizer
+from minigpt.training.muon import orthogonal
 from minigpt.training.optimizer import (
     build_optimizers,
     learning_rate_factor,
@@ -52,6 +54,27 @@ def test_muon_has_the_matrices_of_the_blocks_and_no_others() -> None:
     assert held == {name for name in names.values() if name.endswith(matrices)}
     assert {group["lr"] for group in muon.param_groups} == {0.03}
     assert {group["lr"] for group in adamw.param_groups} == {settings().learning_rate}
+
+
+@pytest.mark.parametrize(("fast", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_muon_multiplies_in_bfloat16_only_where_the_processor_is_fast_at_it(
+    fast: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def spied(matrices: Tensor) -> Tensor:
+        used.append(matrices.dtype)
+        return orthogonal(matrices)
+
+    for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, probe, lambda: fast)
+    monkeypatch.setattr("minigpt.training.muon.orthogonal", spied)
+    model = tiny_model()
+    optimizers = build_optimizers(model, settings(optimizer="muon"))
+    model(torch.tensor([[3, 4, 5]])).sum().backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    assert set(used) == {dtype}
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
