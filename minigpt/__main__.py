@@ -5,15 +5,18 @@ import os
 import signal
 import sys
 
-# Loading the program makes many objects that stay; each look for garbage among them is for nothing.
+# Loading the program and PyTorch makes many objects that stay; looking for garbage among them
+# then or at the end is for nothing.
 GARBAGE_LOOKED_FOR_EVERY = 100_000  # objects; Python's own number is 700
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    gc.set_threshold(GARBAGE_LOOKED_FOR_EVERY)
+    gc.disable()
     # pydantic would read what every installed package says of itself; no plugin is of use here.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # numpy's products are small here, and its threads wait for them busily from the first moment.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Until the program can say that it was stopped, Ctrl-C ends it as the system does: quietly.
     earlier = signal.getsignal(signal.SIGINT)
     if earlier is signal.default_int_handler:
@@ -21,7 +24,12 @@ def main() -> None:
     from minigpt.cli.main import main as run
 
     signal.signal(signal.SIGINT, earlier)
-    sys.exit(run())
+    gc.freeze()
+    gc.set_threshold(GARBAGE_LOOKED_FOR_EVERY)
+    gc.enable()
+    code = run()
+    gc.freeze()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

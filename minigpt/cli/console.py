@@ -15,7 +15,6 @@ from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.text import Text
 
-from minigpt.cli.figures import lines_of_figures
 from minigpt.cli.process import is_debugging, is_terminal, silence, wants_colour
 from minigpt.cli.progress import ProgressLine
 from minigpt.cli.render import Lines, lines_of, show
@@ -127,6 +126,8 @@ class Console:
 
     def measured(self, result: "EvalResult", *, missed: MiniGPTError | None = None) -> None:
         """Show an evaluation: its figures on one screen, or as JSON; and which were missed."""
+        from minigpt.cli.figures import lines_of_figures
+
         width = self.out.width if is_terminal(sys.stdout) else None
         if self.json and missed:
             self.result({**to_plain(result), "error": _plain_error(missed)})
