@@ -1,7 +1,6 @@
 """A model as it reads the newest token of each row, over keys and values of the older ones."""
 
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from minigpt.model.cache import KVCache
 from minigpt.model.gpt import GPT, Block
 from minigpt.model.quantize import QuantizedLinear
+from minigpt.model.runtime import runs_kernels
 
 
 class Newest:
@@ -35,11 +35,12 @@ class Newest:
         self._row: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def use_kernels(self) -> None:
-        """Go on with what is fastest on a GPU: kernels of our own, where they can be compiled."""
+        """Go on with what is fastest on a GPU: kernels of our own, where they run."""
         self._output = _padded(self.model)
-        kernels = own_kernels()
-        if kernels is None:
+        if not runs_kernels(self.model.lm_head.weight.device):
             return
+        from minigpt.model import kernels
+
         if self.cache.keys.shape[1] == 1 and self.model.config.n_embd <= kernels.WIDEST:
             self._row = kernels.Row(self.model, self.cache.keys, self.cache.values)
         for layer in self._layers:
@@ -111,15 +112,6 @@ def _padded(model: GPT) -> Callable[[Tensor], Tensor]:
     weight = model.lm_head.weight
     wider = F.pad(weight, (0, 0, 0, -len(weight) % 128))
     return lambda x: F.linear(x, wider)[..., : len(weight)]
-
-
-def own_kernels() -> ModuleType | None:
-    """The kernels written in Triton; None where PyTorch came without it."""
-    try:
-        from minigpt.model import kernels
-    except ImportError:
-        return None
-    return kernels
 
 
 def norm(layer: nn.LayerNorm) -> Callable[[Tensor], Tensor]:

@@ -126,7 +126,7 @@ class Runtime:
     def compiles(self, tokens: int) -> bool:
         """Whether a training run over so many tokens compiles its blocks."""
         if self.compile == "auto":
-            return self.device.type == "cuda" and tokens >= TOKENS_WORTH_COMPILING
+            return tokens >= TOKENS_WORTH_COMPILING and runs_kernels(self.device)
         return self.compile == "on"
 
     def compile_blocks(self, blocks: nn.ModuleList, *, dynamic: bool) -> None:
@@ -263,6 +263,18 @@ def cache_dtype(weight: Tensor, *, rows: int) -> torch.dtype:
     if weight.device.type == "cpu" and not (rows > 1 and processor.has_tiles()):
         return torch.float32
     return weight.dtype
+
+
+def runs_kernels(device: torch.device) -> bool:
+    """Whether kernels written in Triton run there.
+
+    It comes with PyTorch's CUDA builds for Linux, and supports NVIDIA's GPUs from compute
+    capability 8.0 (Ampere) on; on a T4 or V100 it "may work at times"
+    (https://github.com/triton-lang/triton/issues/10918).
+    """
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return False
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:

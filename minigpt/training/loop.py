@@ -13,7 +13,7 @@ from minigpt.errors import DivergedError
 from minigpt.events import Note, Report, StepDone, Warned
 from minigpt.model.gpt import GPT
 from minigpt.model.peak import FLOPS_PER_PARAMETER, matmul_peak
-from minigpt.model.runtime import Runtime
+from minigpt.model.runtime import Runtime, runs_kernels
 from minigpt.settings import TrainSettings
 from minigpt.training.base_optimizer import Optimizer
 from minigpt.training.batches import Rows, counted_targets
@@ -133,7 +133,7 @@ class Trainer:
             self.report(
                 Note("compiling the model: some seconds, or half a minute the first time of all")
             )
-        elif self.runtime.device.type == "cuda" and self.runtime.compile == "auto":
+        elif self.runtime.compile == "auto" and runs_kernels(self.runtime.device):
             self.report(
                 Note("a run this short is not worth compiling the model; the first step waits less")
             )

@@ -1,6 +1,5 @@
 """One optimizer step: with its pairs packed end to end, or side by side in buckets."""
 
-import importlib.util
 from typing import Protocol
 
 import torch
@@ -10,7 +9,7 @@ from minigpt.corpus.dataset import TokenizedDataset
 from minigpt.errors import DeviceError
 from minigpt.events import Report
 from minigpt.model.gpt import GPT
-from minigpt.model.runtime import Runtime
+from minigpt.model.runtime import Runtime, runs_kernels
 from minigpt.settings import TrainSettings
 from minigpt.training.base_optimizer import Optimizer
 from minigpt.training.batches import (
@@ -61,16 +60,15 @@ def build_step(
     """The kind of step that `batching` names; `auto` packs on a CUDA GPU that holds the corpus.
 
     Raises:
-        DeviceError: Pairs shall be packed on a GPU, and there is no Triton for its kernels.
+        DeviceError: Pairs shall be packed on a GPU that runs no kernels of ours.
     """
     is_gpu = runtime.device.type == "cuda"
-    has_kernels = bool(importlib.util.find_spec("triton"))
-    if is_gpu and settings.batching == "packed" and not has_kernels:
+    if is_gpu and settings.batching == "packed" and not runs_kernels(runtime.device):
         raise DeviceError(
-            f"{runtime.device}: packed pairs need Triton there, which is not installed",
-            hint="use --batching bucketed, or install triton",
+            f"{runtime.device}: packed pairs need Triton there, and compute capability 8.0 or more",
+            hint="use --batching bucketed",
         )
-    packs = is_gpu and has_kernels and has_room(runtime, dataset)
+    packs = runs_kernels(runtime.device) and has_room(runtime, dataset)
     packs = settings.batching == "packed" or (settings.batching == "auto" and packs)
     kind = PackedStep if packs else BucketedStep
     return kind(model, dataset, optimizers, settings, runtime, report)

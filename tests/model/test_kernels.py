@@ -4,7 +4,7 @@ import torch
 from minigpt.model.config import GPTConfig
 from minigpt.model.decoder import Decoder
 from minigpt.model.gpt import GPT
-from minigpt.model.newest import own_kernels
+from minigpt.model.runtime import runs_kernels
 from minigpt.model.sampling import Sampler
 from tests.tiny import random_ids, sharpen
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.gpu
 def test_our_kernels_give_the_logits_of_the_plain_step(
     rows: int, n_embd: int, n_head: int, dtype: torch.dtype, bound: float
 ) -> None:
-    assert own_kernels() is not None
+    assert runs_kernels(torch.device("cuda"))
     torch.manual_seed(0)
     config = GPTConfig(vocab_size=777, n_layer=2, n_head=n_head, n_embd=n_embd, block_size=80)
     model = sharpen(GPT(config)).to("cuda", dtype)

@@ -1,9 +1,17 @@
+import importlib.util
+
 import pytest
 import torch
 from torch import nn
 
 from minigpt.errors import DeviceError
-from minigpt.model.runtime import TOKENS_WORTH_COMPILING, Runtime, cache_dtype, one_thread
+from minigpt.model.runtime import (
+    TOKENS_WORTH_COMPILING,
+    Runtime,
+    cache_dtype,
+    one_thread,
+    runs_kernels,
+)
 from minigpt.settings import RuntimeSettings
 from tests.tiny import snapshot, tiny_model
 
@@ -130,10 +138,49 @@ def test_autocast_sets_the_number_format_of_products(dtype: torch.dtype) -> None
     ],
 )
 def test_compiling_pays_on_a_gpu_in_a_long_run(
-    wish: str, device: str, tokens: int, expected: bool
+    wish: str, device: str, tokens: int, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pretend_gpu(monkeypatch, (9, 0))
     runtime = Runtime(torch.device(device), compile=wish)  # type: ignore[arg-type] # a literal
     assert runtime.compiles(tokens) is expected
+
+
+def pretend_gpu(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], *, triton: bool = True
+) -> None:
+    """A CUDA GPU of this compute capability, with or without Triton, as far as one asks for it."""
+    find_spec = importlib.util.find_spec
+
+    def found(name: str, package: str | None = None) -> object:
+        if name == "triton":
+            return object() if triton else None
+        return find_spec(name, package)
+
+    monkeypatch.setattr("importlib.util.find_spec", found)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "triton", "expected"),
+    [
+        ("cuda", (9, 0), True, True),
+        ("cuda", (8, 0), True, True),
+        ("cuda", (9, 0), False, False),
+        ("cuda", (7, 5), True, False),
+        ("cpu", (9, 0), True, False),
+    ],
+)
+def test_kernels_run_on_gpus_that_triton_supports(
+    device: str,
+    capability: tuple[int, int],
+    triton: bool,
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_gpu(monkeypatch, capability, triton=triton)
+    assert runs_kernels(torch.device(device)) is expected
+    long = Runtime(torch.device(device), compile="auto").compiles(10 * TOKENS_WORTH_COMPILING)
+    assert long is expected
 
 
 # Importing torch's compiler warns about torch's own use of torch.jit.
