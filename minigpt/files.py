@@ -111,7 +111,7 @@ def remove_unfinished(target: Path) -> None:
     pattern = re.compile(re.escape(f".{target.name}.") + r"\w+" + re.escape(_UNFINISHED))
     with contextlib.suppress(OSError):
         for path in target.parent.iterdir():
-            if pattern.fullmatch(path.name) and not _is_being_written(path):
+            if pattern.fullmatch(path.name) and path.is_dir() and not _is_being_written(path):
                 shutil.rmtree(path, ignore_errors=True)
 
 

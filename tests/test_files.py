@@ -259,6 +259,10 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
     others = [".file.original", ".file.a b.unfinished", ".file2.abc.unfinished"]
     for name in others:
         (path.parent / name).mkdir()
+    others += [".file.aaa.unfinished", ".file.bbb.unfinished", "elsewhere"]
+    (path.parent / others[-3]).write_bytes(b"of somebody else")
+    (path.parent / others[-1]).mkdir()
+    (path.parent / others[-2]).symlink_to(path.parent / others[-1])
     with atomic_path(path) as first:
         first.write_bytes(b"first")
         with atomic_path(path) as second:
