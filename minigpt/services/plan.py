@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from minigpt.errors import DataError
 from minigpt.events import Note, Report, ignore
+from minigpt.files import is_there
 from minigpt.model.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.model.outline import Part, outline
@@ -82,6 +84,11 @@ def dry_run(settings: Settings, *, report: Report = ignore) -> DryRunResult:
         DeviceError: The device is not there or out of memory.
     """
     runtime = Runtime.resolve(settings.runtime, training=True)
+    for part in (settings.data.train, settings.data.val):
+        if not is_there(part):
+            raise DataError(
+                f"{part}: missing, and a dry run builds nothing", hint="build it: minigpt split"
+            )
     data = read_training_data(settings, report)
     settings = suited_settings(settings, data, report)
     config = GPTConfig.from_settings(settings.model, vocab_size=data.vocab.size)

@@ -261,6 +261,18 @@ def test_a_dry_run_writes_nothing(root: Path) -> None:
     assert not (root / "output").exists()
 
 
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_dry_run_without_a_part_says_what_cuts_it(part: str, root: Path) -> None:
+    settings = tiny_settings(root)
+    missing: Path = getattr(settings.data, part)
+    missing.unlink()
+    with pytest.raises(DataError, match="missing, and a dry run builds nothing") as caught:
+        dry_run(settings)
+    assert str(missing) in caught.value.message
+    assert "minigpt split" in caught.value.hint
+    assert not missing.exists()
+
+
 def test_a_dry_run_of_a_run_directory_in_use_changes_nothing(copy: Path) -> None:
     before = contents(copy)
     dry_run(tiny_settings(copy))
