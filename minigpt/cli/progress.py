@@ -136,7 +136,8 @@ def _started(event: TrainingStarted) -> Text:
 def _step(event: StepDone) -> tuple[str, ...]:
     if event.seconds_left is None:  # what the first step waited for is not the pace
         return f"loss {event.loss:.3f}", f"lr {event.learning_rate:.1e}"
-    rate = f"{event.tokens_per_s / 1000:.1f}k" if event.tokens_per_s >= 1000 else "<1k"
+    tokens = round(event.tokens_per_s)
+    rate = f"{tokens / 1000:.1f}k" if tokens >= 1000 else f"{tokens}"
     return (
         f"loss {event.loss:.3f}",
         f"{duration(event.seconds_left)} left",

@@ -136,6 +136,18 @@ def test_a_narrow_terminal_gets_whole_details(monkeypatch: pytest.MonkeyPatch) -
     assert "10% padding 25% of peak" in stderr_after([STEP], monkeypatch, Terminal())
 
 
+@pytest.mark.parametrize(
+    ("rate", "told"), [(41_000.0, "41.0k tok/s"), (999.6, "1.0k tok/s"), (694.4, "694 tok/s")]
+)
+def test_the_rate_is_told_on_a_slow_machine_too(
+    rate: float, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert told in stderr_after(
+        [dataclasses.replace(STEP, tokens_per_s=rate)], monkeypatch, Terminal()
+    )
+
+
 def test_a_long_sample_is_folded_under_its_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
