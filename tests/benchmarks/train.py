@@ -4,6 +4,11 @@
 
 Real tokens a second are targets that are no padding. The contestants take turns within one process
 after a full-size warm-up, so that whatever else the machine does meets all of them.
+
+A CPU that has less than this one is imitated by `--without amx` with the environment variable
+ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16, and, as many laptops are, by `--without amx avx512_bf16` with
+
+    MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 """
 
 import argparse
@@ -40,6 +45,7 @@ from minigpt.training.validation import validate
 
 TUTORIAL = Path(__file__).with_name("tutorial.toml")
 HF_ROW = 256  # tokens of a packed row, as nanoGPT and Hugging Face's examples pack
+PROBES = {"amx": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}
 SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the reference's steps, tried in this order
 
 
@@ -227,7 +233,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--to-loss-after", type=int, default=0, help="steps of the reference")
+    parser.add_argument("--without", nargs="+", default=[], choices=PROBES, help="of the CPU's")
     given = parser.parse_args()
+    for feature in given.without:
+        setattr(torch.cpu, PROBES[feature], lambda: False)
     wishes = {"device": given.device, "compile": given.compile}
     layer = {"model": {"size": given.size}, "runtime": wishes}
     default = load_settings(layer)
