@@ -5,10 +5,11 @@ from collections.abc import Callable, Generator, Sequence
 import torch
 from torch import Tensor
 
-from minigpt.model.cache import KVCache
+from minigpt.model.cache import KVCache, cache_dtype
 from minigpt.model.gpt import GPT
 from minigpt.model.newest import Newest
-from minigpt.model.runtime import Runtime, cache_dtype, one_thread
+from minigpt.model.processor import one_thread
+from minigpt.model.runtime import Runtime
 from minigpt.model.sampling import Sampler, check_chosen, draw_uniforms
 
 SMALL = 5_000_000  # weights of the blocks that are read as fast by one thread as by two

@@ -1,11 +1,15 @@
-"""What the CPU is fast at."""
+"""The CPU: what it is fast at, and how many of its threads work."""
 
+import contextlib
 import functools
 import time
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 
-_SIZE, _REPEATS = 768, 3  # of the product that is timed, some milliseconds each
+REPEATS = 5
+_SIZE = 768  # of the product that is timed, some milliseconds each
 _WORTH_IT = 1.2  # times as fast
 
 
@@ -32,14 +36,36 @@ def _has(probe: str) -> bool:
 @functools.cache
 def _bfloat16_gain() -> float:
     """How many times as fast as in float32 a product is in bfloat16."""
-    return _seconds(torch.float32) / _seconds(torch.bfloat16)
+    matrix = torch.ones(_SIZE, _SIZE)
+    return seconds_of_square(matrix) / seconds_of_square(matrix.bfloat16())
 
 
-def _seconds(dtype: torch.dtype) -> float:
-    matrix = torch.ones(_SIZE, _SIZE, dtype=dtype)
+def seconds_of_square(matrix: Tensor, *, wait: Callable[[], None] = lambda: None) -> float:
+    """How long it takes at best to multiply a square matrix by itself.
+
+    Args:
+        matrix: [N, N].
+        wait: Waits for the matrix's device.
+    """
     seconds = []
-    for _ in range(1 + _REPEATS):  # the first gets ready
+    for _ in range(REPEATS):  # the first gets ready
+        wait()
         started = time.perf_counter()
         torch.mm(matrix, matrix)
+        wait()
         seconds.append(time.perf_counter() - started)
     return min(seconds)
+
+
+@contextlib.contextmanager
+def one_thread(wanted: bool) -> Iterator[None]:
+    """A context in which a CPU works alone, if that is wanted, where others would be waited for."""
+    threads = torch.get_num_threads()
+    if not wanted or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

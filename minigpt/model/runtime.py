@@ -240,31 +240,6 @@ class Runtime:
             raise DeviceError(f"{self.device}: out of memory", hint=hint) from error
 
 
-@contextlib.contextmanager
-def one_thread(wanted: bool) -> Iterator[None]:
-    """A context in which a CPU works alone, if that is wanted, where others would be waited for."""
-    threads = torch.get_num_threads()
-    if not wanted or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def cache_dtype(weight: Tensor, *, rows: int) -> torch.dtype:
-    """The number format of keys and values for a model with such weights.
-
-    On a CPU it is float32, as attention of one query in bfloat16 is several times slower; but where
-    there are tiles (AMX), many queries gain a fifth from bfloat16.
-    """
-    if weight.device.type == "cpu" and not (rows > 1 and processor.has_tiles()):
-        return torch.float32
-    return weight.dtype
-
-
 def runs_kernels(device: torch.device) -> bool:
     """Whether kernels written in Triton run there.
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigpt.model.cache import KVCache
+from minigpt.model.cache import KVCache, cache_dtype
 from tests.tiny import BLOCK_SIZE, random_ids, sharpen, tiny_model
 
 MODEL = sharpen(tiny_model())
@@ -58,3 +58,23 @@ def test_cache_in_bfloat16_is_close() -> None:
         expected = MODEL(ids)[:, 8:]
     assert found.dtype is torch.float32
     assert (found - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rows", "tiles", "expected"),
+    [
+        (torch.bfloat16, 1, True, torch.float32),
+        (torch.bfloat16, 2, False, torch.float32),
+        (torch.bfloat16, 2, True, torch.bfloat16),
+        (torch.float32, 2, True, torch.float32),
+    ],
+)
+def test_a_cpu_keeps_keys_in_the_format_that_it_attends_in_fastest(
+    dtype: torch.dtype,
+    rows: int,
+    tiles: bool,
+    expected: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert cache_dtype(torch.zeros(1, dtype=dtype), rows=rows) is expected

@@ -42,6 +42,18 @@ def test_the_gain_is_found_once_by_multiplying(monkeypatch: pytest.MonkeyPatch) 
         gain = processor._bfloat16_gain()
         assert gain > 0
         assert processor._bfloat16_gain() == gain
-        assert formats == [torch.float32] * 4 + [torch.bfloat16] * 4
+        assert formats == [torch.float32] * processor.REPEATS + [torch.bfloat16] * processor.REPEATS
     finally:
         processor._bfloat16_gain.cache_clear()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_one_thread_is_for_a_while(wanted: bool) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with processor.one_thread(wanted):
+            assert torch.get_num_threads() == (1 if wanted else 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -8,8 +8,6 @@ from minigpt.errors import DeviceError
 from minigpt.model.runtime import (
     TOKENS_WORTH_COMPILING,
     Runtime,
-    cache_dtype,
-    one_thread,
     runs_kernels,
 )
 from minigpt.settings import RuntimeSettings
@@ -236,35 +234,3 @@ def test_number_of_a_missing_gpu_is_an_error() -> None:
     count = torch.cuda.device_count()
     with pytest.raises(DeviceError, match=f"has {count} CUDA device"):
         resolve(device=f"cuda:{count}")
-
-
-@pytest.mark.parametrize("wanted", [True, False])
-def test_one_thread_is_for_a_while(wanted: bool) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with one_thread(wanted):
-            assert torch.get_num_threads() == (1 if wanted else 2)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "rows", "tiles", "expected"),
-    [
-        (torch.bfloat16, 1, True, torch.float32),
-        (torch.bfloat16, 2, False, torch.float32),
-        (torch.bfloat16, 2, True, torch.bfloat16),
-        (torch.float32, 2, True, torch.float32),
-    ],
-)
-def test_a_cpu_keeps_keys_in_the_format_that_it_attends_in_fastest(
-    dtype: torch.dtype,
-    rows: int,
-    tiles: bool,
-    expected: torch.dtype,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
-    assert cache_dtype(torch.zeros(1, dtype=dtype), rows=rows) is expected

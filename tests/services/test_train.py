@@ -21,7 +21,8 @@ from minigpt.events import Event, Note, Saved, TrainingStarted, Validated, Warne
 from minigpt.model.checkpoint import load_checkpoint
 from minigpt.services.plan import dry_run
 from minigpt.services.run_directory import RunDirectory
-from minigpt.services.train import TrainResult, resume_command, train
+from minigpt.services.train import resume_command, train
+from minigpt.services.train_result import TrainResult
 from tests.services.tiny import (
     PAIRS,
     STEPS_PER_EPOCH,

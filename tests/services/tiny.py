@@ -9,7 +9,7 @@ from typing import Any
 
 from minigpt.events import Event
 from minigpt.layers import load_settings
-from minigpt.services.train import TrainResult
+from minigpt.services.train_result import TrainResult
 from minigpt.settings import Settings
 
 PAIRS = [(f"{a}加{b}等于几？", f"等于{a + b}。") for a in range(1, 6) for b in range(1, 7)]
