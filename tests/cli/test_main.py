@@ -312,3 +312,41 @@ def test_ctrl_c_while_the_program_is_loaded_ends_it_without_a_word() -> None:
     )
     assert done.returncode == -signal.SIGINT
     assert done.stderr == b""
+
+
+HOLDER = """
+import lock
+def in_a_cycle_with_its_module(): ...
+"""
+LOCK = """
+import os
+class Lock:
+    def __del__(self):
+        os.getpid()
+lock = Lock()
+"""
+WITH_A_LOCK = """
+import sys, types
+import minigpt.cli.main
+def run():
+    sys.modules["torch._inductor"] = types.ModuleType("torch._inductor")
+    import holder
+    return 0
+minigpt.cli.main.main = run
+from minigpt.__main__ import main
+main()
+"""
+
+
+def test_what_the_compiler_leaves_behind_says_nothing_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "lock.py").write_text(LOCK)
+    (tmp_path / "holder.py").write_text(HOLDER)
+    here = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_A_LOCK],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": here},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
