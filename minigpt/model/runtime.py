@@ -110,15 +110,18 @@ class Runtime:
         return max(ROWS, min(GPU_ROWS, free // (4 * bytes_each)))
 
     @contextlib.contextmanager
-    def autocast(self) -> Iterator[None]:
+    def autocast(self, *, enabled: bool = True) -> Iterator[None]:
         """A context in which matrix products run in `dtype`, and attention as is fastest here.
 
-        On a CPU the fused attention is made for long sequences; over pairs of a few dozen tokens
-        the plain products are faster.
+        Inside it weights are copied to that format once. A backward pass inside it goes into one
+        that is not enabled: it runs in the formats of the forward pass anyway. On a CPU the fused
+        attention is made for long sequences; over pairs of a few dozen tokens the plain products
+        are faster.
         """
         with contextlib.ExitStack() as stack:
             if self.dtype is not torch.float32:
-                stack.enter_context(torch.autocast(self.device.type, dtype=self.dtype))
+                kind = self.device.type
+                stack.enter_context(torch.autocast(kind, dtype=self.dtype, enabled=enabled))
             if self.device.type == "cpu":
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             yield

@@ -112,16 +112,17 @@ class BucketedStep(Update):
     def _gradients(self, rows: Rows) -> Tensor:
         counted = counted_targets(self.dataset, rows, loss_on=self.settings.loss_on)
         nats = torch.zeros((), device=self.runtime.device)
-        for part in self._parts(rows):
-            nats += self._backward(part, counted)
+        with self.runtime.autocast():  # around all parts: they share the copies of the weights
+            for part in self._parts(rows):
+                nats += self._backward(part, counted)
         return nats
 
     def _backward(self, rows: Rows, counted: int) -> Tensor:
         batch = collate(self.dataset, rows, loss_on=self.settings.loss_on)
         batch = batch.to(self.runtime.device)
-        with self.runtime.autocast():
-            hidden = self.model.hidden_states(batch.input_ids).flatten(0, 1)
-            logits = self.model.lm_head(hidden[batch.counted])  # only where a target counts
+        hidden = self.model.hidden_states(batch.input_ids).flatten(0, 1)
+        logits = self.model.lm_head(hidden[batch.counted])  # only where a target counts
         nats, _ = token_loss(logits, batch.targets.flatten()[batch.counted])
-        torch.autograd.backward(nats / max(1, counted))
+        with self.runtime.autocast(enabled=False):
+            torch.autograd.backward(nats / max(1, counted))
         return nats.detach()
