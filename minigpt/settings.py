@@ -174,8 +174,7 @@ class TrainSettings(Section):
     """Pairs per optimizer step, over all devices; 0 takes 64 to 256, as suits model and data."""
     batching: Literal["auto", "packed", "bucketed"] = "auto"
     """Pairs end to end in rows of one length, or side by side with others of like length; auto
-    packs on a CUDA GPU from Ampere on that has Triton and room for the corpus. Packed on a GPU,
-    dropout leaves attention weights out."""
+    packs on a CUDA GPU from Ampere on that has Triton and room for the corpus."""
     micro_batch_tokens: NonNegativeInt = 0
     """Tokens per forward pass, summed up to a batch; fewer need less memory. 0 suits the device."""
     max_length: Length = 140

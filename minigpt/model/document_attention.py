@@ -26,6 +26,7 @@ BESIDE = 16  # tokens before or after the tile that a program looks at together
 MOST_BYTES = 16_384  # of a tile of queries, so that all that a program holds fits
 OPTIONS = {"num_warps": 4, "num_stages": 1}
 LOG2_E: tl.constexpr = tl.constexpr(math.log2(math.e))
+NUMBERS: tl.constexpr = tl.constexpr(2**32)  # that a hash gives, all equally likely
 
 
 @triton.jit
@@ -45,18 +46,18 @@ def _store(pointer, rows, values, stride, D: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _own(
-    qkv, starts, tile, C: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr
-):
-    """The rows of a tile: queries, keys, values, where documents begin, which keys are seen."""
-    rows = tile + tl.arange(0, TILE)
+def _own(qkv, starts, rows, C: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr):
+    """Of the rows of a tile: queries, keys, values, where documents begin, which keys are seen.
+
+    Gives no rows itself: PyTorch's compiler would take what they come with for written to.
+    """
     every = rows >= 0
     first = tl.load(starts + rows)
     q = _rows_of(qkv, rows, every, 3 * C, D, WIDTH)
     k = _rows_of(qkv + C, rows, every, 3 * C, D, WIDTH)
     v = _rows_of(qkv + 2 * C, rows, every, 3 * C, D, WIDTH)
     seen = (rows[None, :] >= first[:, None]) & (rows[None, :] <= rows[:, None])
-    return rows, q, k, v, first, seen
+    return q, k, v, first, seen
 
 
 @triton.jit
@@ -79,9 +80,28 @@ def _before(
 
 
 @triton.jit
+def _kept(queries, keys, seed, DROPPED: tl.constexpr):
+    """What dropout multiplies [queries, keys] weights by, as a hash of all three tells.
+
+    The hash is lowbias32, https://nullprogram.com/blog/2018/07/31/. DROPPED of its NUMBERS
+    leave a weight out.
+    """
+    kept = 1.0
+    if DROPPED:
+        place = (queries.to(tl.uint32) * 0x9E3779B1)[:, None] ^ (keys.to(tl.uint32) * 0x85EBCA77)
+        drawn = place ^ seed
+        drawn = (drawn ^ (drawn >> 16)) * 0x7FEB352D
+        drawn = (drawn ^ (drawn >> 15)) * 0x846CA68B
+        drawn ^= drawn >> 16
+        kept = tl.where(drawn >= DROPPED, NUMBERS / (NUMBERS - DROPPED), 0.0)
+    return kept
+
+
+@triton.jit
 def _forward(
     qkv,
     starts,
+    seeds,
     y,
     sums,
     N,
@@ -91,16 +111,20 @@ def _forward(
     WIDTH: tl.constexpr,
     TILE: tl.constexpr,
     BESIDE: tl.constexpr,
+    DROPPED: tl.constexpr,
 ):
     head = tl.program_id(0)
     tile = tl.program_id(1) * TILE
+    rows = tile + tl.arange(0, TILE)
     qkv += head * D
-    rows, q, k, v, first, seen = _own(qkv, starts, tile, C, D, WIDTH, TILE)
+    seed = tl.load(seeds + head).to(tl.uint32)
+    q, k, v, first, seen = _own(qkv, starts, rows, C, D, WIDTH)
     scores = tl.dot(q, tl.trans(k), input_precision="ieee") * (SCALE * LOG2_E)
     scores = tl.where(seen, scores, float("-inf"))
     top = tl.max(scores, 1)  # a token sees itself, so this is a number
     weights = tl.exp2(scores - top[:, None])
     total = tl.sum(weights, 1)
+    weights *= _kept(rows, rows, seed, DROPPED)
     out = tl.dot(weights.to(v.dtype), v, input_precision="ieee")
     for at in range(tl.load(starts + tile), tile, BESIDE):
         near_k, near_v, near_seen = _before(qkv, at, tile, first, C, D, WIDTH, BESIDE)
@@ -110,6 +134,7 @@ def _forward(
         near_weights = tl.exp2(near_scores - higher[:, None])
         shrink = tl.exp2(top - higher)
         total = total * shrink + tl.sum(near_weights, 1)
+        near_weights *= _kept(rows, at + tl.arange(0, BESIDE), seed, DROPPED)
         out *= shrink[:, None]
         out += tl.dot(near_weights.to(near_v.dtype), near_v, input_precision="ieee")
         top = higher
@@ -118,12 +143,12 @@ def _forward(
 
 
 @triton.jit
-def _slopes(q, k, v, y_grad, mean, sums, seen, SCALE: tl.constexpr):
-    """The weights that [queries, keys] had, and the gradients of their scores."""
+def _slopes(q, k, v, y_grad, mean, sums, seen, kept, SCALE: tl.constexpr):
+    """The weights that [queries, keys] had after dropout, and the gradients of their scores."""
     scores = tl.dot(q, tl.trans(k), input_precision="ieee") * (SCALE * LOG2_E)
     weights = tl.where(seen, tl.exp2(scores - sums[:, None]), 0.0)
-    slopes = tl.dot(y_grad, tl.trans(v), input_precision="ieee") - mean[:, None]
-    return weights.to(v.dtype), (weights * slopes).to(v.dtype)
+    slopes = tl.dot(y_grad, tl.trans(v), input_precision="ieee") * kept - mean[:, None]
+    return (weights * kept).to(v.dtype), (weights * slopes).to(v.dtype)
 
 
 @triton.jit
@@ -131,6 +156,7 @@ def _backward(
     qkv,
     starts,
     ends,
+    seeds,
     y,
     sums,
     y_grad,
@@ -142,15 +168,18 @@ def _backward(
     WIDTH: tl.constexpr,
     TILE: tl.constexpr,
     BESIDE: tl.constexpr,
+    DROPPED: tl.constexpr,
 ):
     head = tl.program_id(0)
     tile = tl.program_id(1) * TILE
+    rows = tile + tl.arange(0, TILE)
     qkv += head * D
+    seed = tl.load(seeds + head).to(tl.uint32)
     qkv_grad += head * D
     y += head * D
     y_grad += head * D
     sums += head * N
-    rows, q, k, v, first, seen = _own(qkv, starts, tile, C, D, WIDTH, TILE)
+    q, k, v, first, seen = _own(qkv, starts, rows, C, D, WIDTH)
     every = rows >= 0
     g = _rows_of(y_grad, rows, every, C, D, WIDTH)
     mean = tl.sum(_rows_of(y, rows, every, C, D, WIDTH).to(tl.float32) * g.to(tl.float32), 1)
@@ -160,11 +189,13 @@ def _backward(
     q_grad = tl.zeros([TILE, WIDTH], dtype=tl.float32)
     for at in range(tl.load(starts + tile), tile, BESIDE):
         near_k, near_v, near_seen = _before(qkv, at, tile, first, C, D, WIDTH, BESIDE)
-        _, near_slopes = _slopes(q, near_k, near_v, g, mean, total, near_seen, SCALE)
+        near_kept = _kept(rows, at + tl.arange(0, BESIDE), seed, DROPPED)
+        _, near_slopes = _slopes(q, near_k, near_v, g, mean, total, near_seen, near_kept, SCALE)
         q_grad += tl.dot(near_slopes, near_k, input_precision="ieee")
 
     # Queries and keys of the tile
-    weights, slopes = _slopes(q, k, v, g, mean, total, seen, SCALE)
+    kept = _kept(rows, rows, seed, DROPPED)
+    weights, slopes = _slopes(q, k, v, g, mean, total, seen, kept, SCALE)
     q_grad += tl.dot(slopes, k, input_precision="ieee")
     _store(qkv_grad, rows, q_grad * SCALE, 3 * C, D, WIDTH)
     k_grad = tl.dot(tl.trans(slopes), q, input_precision="ieee")
@@ -182,25 +213,32 @@ def _backward(
         far_total = tl.load(sums + later, far, other=0.0)
         far_first = tl.load(starts + later, far, other=0)
         far_seen = (rows[None, :] >= far_first[:, None]) & far[:, None]
-        far_weights, far_slopes = _slopes(far_q, k, v, far_g, far_mean, far_total, far_seen, SCALE)
+        far_kept = _kept(later, rows, seed, DROPPED)
+        far_weights, far_slopes = _slopes(
+            far_q, k, v, far_g, far_mean, far_total, far_seen, far_kept, SCALE
+        )
         k_grad += tl.dot(tl.trans(far_slopes), far_q, input_precision="ieee")
         v_grad += tl.dot(tl.trans(far_weights), far_g, input_precision="ieee")
     _store(qkv_grad + C, rows, k_grad * SCALE, 3 * C, D, WIDTH)
     _store(qkv_grad + 2 * C, rows, v_grad, 3 * C, D, WIDTH)
 
 
-def attend(qkv: Tensor, documents: Documents, n_head: int) -> Tensor:
+def attend(qkv: Tensor, documents: Documents, n_head: int, *, dropout_p: float = 0.0) -> Tensor:
     """Each token mixes the values of itself and of those before it in its document.
 
     Args:
         qkv: [N, 3C] contiguous queries, keys and values, the heads of each side by side.
         documents: Where the documents begin and end; N is a multiple of TILE.
         n_head: Number of heads.
+        dropout_p: The share of attention weights that are set to zero.
 
     Returns:
         [N, C].
     """
-    out: Tensor = _Attend.apply(qkv, documents.starts, documents.ends, n_head)
+    seeds = documents.starts  # any numbers where nothing is dropped
+    if dropout_p:
+        seeds = (torch.rand(n_head, device=qkv.device) * 2**31).int()
+    out: Tensor = _Attend.apply(qkv, *documents, seeds, n_head, dropout_p)
     return out
 
 
@@ -211,15 +249,17 @@ class _Attend(torch.autograd.Function):
         qkv: Tensor,
         starts: Tensor,
         ends: Tensor,
+        seeds: Tensor,
         n_head: int,
+        dropout_p: float,
     ) -> Tensor:
-        constants = _constants(qkv, n_head)
+        constants = _constants(qkv, n_head, dropout_p)
         N, tiles = len(qkv), len(qkv) // constants["TILE"]
         y = torch.empty(N, constants["C"], dtype=qkv.dtype, device=qkv.device)
         sums = torch.empty(n_head, N, dtype=torch.float32, device=qkv.device)
-        _forward[(n_head, tiles)](qkv, starts, y, sums, N, **constants, **OPTIONS)
-        ctx.save_for_backward(qkv, starts, ends, y, sums)
-        ctx.n_head = n_head
+        _forward[(n_head, tiles)](qkv, starts, seeds, y, sums, N, **constants, **OPTIONS)
+        ctx.save_for_backward(qkv, starts, ends, seeds, y, sums)
+        ctx.n_head, ctx.dropout_p = n_head, dropout_p
         return y
 
     @staticmethod
@@ -227,16 +267,16 @@ class _Attend(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         y_grad: Tensor,
     ) -> tuple[Tensor | None, ...]:
-        qkv, starts, ends, y, sums = ctx.saved_tensors
-        y_grad, qkv_grad = y_grad.contiguous(), torch.empty_like(qkv)
-        constants = _constants(qkv, ctx.n_head)
+        qkv, starts, ends, seeds, y, sums = ctx.saved_tensors
+        qkv_grad = torch.empty_like(qkv)
+        constants = _constants(qkv, ctx.n_head, ctx.dropout_p)
         N, tiles = len(qkv), len(qkv) // constants["TILE"]
-        given = (qkv, starts, ends, y, sums, y_grad, qkv_grad)
+        given = (qkv, starts, ends, seeds, y, sums, y_grad.contiguous(), qkv_grad)
         _backward[(ctx.n_head, tiles)](*given, N, **constants, **OPTIONS)
-        return qkv_grad, None, None, None
+        return qkv_grad, None, None, None, None, None
 
 
-def _constants(qkv: Tensor, n_head: int) -> dict[str, Any]:
+def _constants(qkv: Tensor, n_head: int, dropout_p: float) -> dict[str, Any]:
     C = qkv.shape[1] // 3
     head = C // n_head
     width = max(16, 1 << (head - 1).bit_length())
@@ -250,4 +290,5 @@ def _constants(qkv: Tensor, n_head: int) -> dict[str, Any]:
         "WIDTH": width,
         "TILE": tile,
         "BESIDE": BESIDE,
+        "DROPPED": min(NUMBERS.value - 1, round(NUMBERS.value * dropout_p)),
     }

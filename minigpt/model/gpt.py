@@ -45,8 +45,7 @@ class CausalSelfAttention(nn.Module):
         Args:
             x: [B, T, C].
             mask: Boolean, broadcast to [B, H, T, S], True = may attend; None when the triangle of
-                a sequence without a past, or a single newest token, says it all. Inside Documents
-                attention weights are not dropped.
+                a sequence without a past, or a single newest token, says it all.
             cache: Earlier keys and values, extended in place.
             layer: Which layer of the cache is ours.
 
@@ -55,7 +54,8 @@ class CausalSelfAttention(nn.Module):
         """
         qkv = self.qkv_proj(x)
         if isinstance(mask, Documents):
-            y = document_attention(qkv, mask, self.n_head)
+            dropout_p = self.dropout if self.training else 0.0
+            y = document_attention(qkv, mask, self.n_head, dropout_p=dropout_p)
         else:
             y = self._attend(qkv, mask=mask, cache=cache, layer=layer).to(x.dtype)
         out: Tensor = self.resid_dropout(self.out_proj(y))

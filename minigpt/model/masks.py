@@ -42,9 +42,15 @@ def documents(starts: Tensor) -> Documents:
     return Documents(starts.int(), ends.int())
 
 
-def document_attention(qkv: Tensor, documents: Documents, n_head: int) -> Tensor:
-    """Attention of [1, N, 3C] queries, keys and values inside each document: [1, N, C]."""
+def document_attention(
+    qkv: Tensor, documents: Documents, n_head: int, *, dropout_p: float = 0.0
+) -> Tensor:
+    """Attention of [1, N, 3C] queries, keys and values inside each document: [1, N, C].
+
+    A share `dropout_p` of its weights is set to zero.
+    """
     from minigpt.model.document_attention import attend
 
     B, N, _ = qkv.shape
-    return attend(qkv.flatten(0, 1), documents, n_head).view(B, N, -1)
+    y = attend(qkv.flatten(0, 1), documents, n_head, dropout_p=dropout_p)
+    return y.view(B, N, -1)
