@@ -192,7 +192,7 @@ class TrainSettings(Section):
     warmup_steps: NonNegativeInt = 50
     """Optimizer steps over which the learning rate rises linearly from zero; 0 is off."""
     weight_decay: DecayOrSuited = -1
-    """Decoupled weight decay of the matrices; biases and norms have none. -1 takes 0.1 where the
+    """Decoupled weight decay of the matrices; biases and norms have none. -1 takes 0.2 where the
     model is large for its data, else 0.02."""
     grad_clip: NonNegativeFloat = 1.0
     """Largest norm of the whole gradient; 0 is off."""

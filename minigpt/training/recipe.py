@@ -17,8 +17,8 @@ MUON_RATE = 0.01  # for the small batch
 FEWEST_EPOCHS, MOST_EPOCHS = 4, 15
 STEPS_OF_A_RUN = 1_400  # on few pairs, rather than the fewest epochs
 ROOM_TO_MEMORISE = 48  # parameters times epochs, for each token: as much needs no dropout
-DROPOUT_PER_DOUBLING = 0.1
-WEAK_DECAY, STRONG_DECAY = 0.02, 0.1
+DROPOUT_PER_DOUBLING = 0.07
+WEAK_DECAY, STRONG_DECAY = 0.02, 0.2
 MOST_DROPOUT = 0.4
 
 

@@ -68,12 +68,12 @@ def doublings(epochs: int, **sizes: int) -> float:
     return math.log2(epochs * parameters / 2_030_000 / ROOM_TO_MEMORISE)
 
 
-@pytest.mark.parametrize(("epochs", "dropout"), [(4, 0.1), (8, 0.2), (15, 0.3)])
+@pytest.mark.parametrize(("epochs", "dropout"), [(4, 0.06), (8, 0.13), (15, 0.2)])
 def test_base_on_two_million_tokens_has_the_recipe_that_was_measured(
     epochs: int, dropout: float
 ) -> None:
     assert suited_dropout(doublings(epochs)) == pytest.approx(dropout, abs=0.015)
-    assert suited_weight_decay(doublings(epochs)) == 0.1
+    assert suited_weight_decay(doublings(epochs)) == 0.2
     assert suited_batch_size(90_000, tokens=21.5, width=768) == 256
     assert suited_muon_rate(256) == 0.02
 
