@@ -1,6 +1,7 @@
 """Results as lines of text: every field is shown, under the name it has in JSON."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -14,6 +15,7 @@ from minigpt.cli.text import duration, number, safe
 INDENT = "  "
 NARROW = 24  # cells; a table whose cells are wider reads better as blocks
 BAR = 40  # cells of the longest bar
+AMOUNT = re.compile(r"-?[\d,]+(?:\.(\d+))?")
 
 
 def lines_of(result: Any) -> Iterator[Text]:  # noqa: ANN401 - the dataclass of any service
@@ -84,6 +86,7 @@ def _facts(facts: Mapping[str, str]) -> Iterator[Text]:
 def _table(items: Sequence[Any], *, names: Sequence[str] = ()) -> Iterator[Text]:
     """One row for each dataclass (or mapping), one column for each of its fields."""
     rows = [[_plain(name, value) for name, value in _fields(item).items()] for item in items]
+    rows = [list(row) for row in zip(*map(_alike, zip(*rows, strict=True)), strict=True)]
     header = [_label(name) for name in _fields(items[0])]
     if names:
         rows = [[_label(name), *row] for name, row in zip(names, rows, strict=True)]
@@ -93,6 +96,16 @@ def _table(items: Sequence[Any], *, names: Sequence[str] = ()) -> Iterator[Text]
     heading.stylize("dim")
     yield heading
     yield from lines
+
+
+def _alike(column: Sequence[str]) -> list[str]:
+    """The cells of a column, amounts with as many decimals as the one with the most."""
+    decimals = [len(found[1] or "") if (found := AMOUNT.fullmatch(c)) else -1 for c in column]
+    most = max(decimals)
+    return [
+        cell if has in (-1, most) else cell + "." * (has == 0) + "0" * (most - has)
+        for cell, has in zip(column, decimals, strict=True)
+    ]
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[Text]:

@@ -84,6 +84,19 @@ def test_equal_parts_become_one_table() -> None:
     ]
 
 
+def test_amounts_of_a_column_have_as_many_decimals() -> None:
+    losses = [
+        {"epoch": epoch, "loss": loss} for epoch, loss in enumerate([1.8142, 1.0, 0.95, None], 1)
+    ]
+    shown = text_of({"by_epoch": losses}).splitlines()[-4:]
+    assert [line.split() for line in shown] == [
+        ["1", "1.8142"],
+        ["2", "1.0000"],
+        ["3", "0.9500"],
+        ["4", "-"],
+    ]
+
+
 def test_figures_by_name_stand_one_below_the_other() -> None:
     shown = text_of({"metrics": {"loss_all": 1.5, "share": 0.25}, "baselines": {"uniform": 6.0}})
     assert "  loss all  1.5\n" in shown
