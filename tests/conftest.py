@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from tests import tiny
 
 # Two threads on a tensor of a few kilobytes mostly wait for each other, above all on busy cores.
 torch.set_num_threads(1)
+
+# A shell's background job ignores Ctrl-C, and so would every program that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
